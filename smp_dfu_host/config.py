@@ -44,10 +44,11 @@ class SmpConfig:
     """`[smp]`: the server between transports and groups."""
 
     module: str = option("dfu", one_of("dfu", "plain"))
-    """`dfu`: dfu_mcumgr with lock and confirmation (CONFIG_DESKTOP_DFU_MCUMGR_ENABLE); `plain`: none of them (CONFIG_CAF_BLE_SMP)."""
+    """`dfu`: dfu_mcumgr with lock and confirmation (CONFIG_DESKTOP_DFU_MCUMGR_ENABLE); `plain`: without them
+    (CONFIG_CAF_BLE_SMP)."""
     buf_size: int = option(2475, between(96, 2500))
-    """Largest message, header included, in bytes (CONFIG_MCUMGR_TRANSPORT_NETBUF_SIZE). Both phone apps fail on replies with
-    more than 2500 bytes after the header."""
+    """Largest message, header included, in bytes (CONFIG_MCUMGR_TRANSPORT_NETBUF_SIZE). The phone apps fail on replies
+    with more than 2500 bytes after the header."""
     buf_count: int = option(4, between(2, 64))
     """Told to clients by the params command (CONFIG_MCUMGR_TRANSPORT_NETBUF_COUNT)."""
     queue_size: int = option(64, between(1, 4096))
@@ -110,6 +111,14 @@ class ImageConfig:
 
     factory: Path | None = option(None)
     """The image that slot 0 gets when the store is made; without it, a small unsigned one of version 0.0.0."""
+    validate_upload: bool = option(True)
+    """Refuse at the first or last chunk what the boot loader would refuse later; false: take whatever has an image's
+    magic."""
+    check_upload: bool = option(True)
+    """Compare an upload with the `sha` that came with it, tell the result as `match`, and skip the upload of what is
+    there already (CONFIG_IMG_ENABLE_IMAGE_CHECK)."""
+    confirm_rolled_back: bool = option(False)
+    """Let clients confirm an image by its hash although it ran and was rolled back since it was uploaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,9 @@ class UdpConfig:
     """Address to listen on; the protocol has no authentication, so loopback unless you say otherwise."""
     port: int = option(1337, between(0, 65535))
     """0 picks a free port; the ready line says which."""
+    mtu: int = option(1500, between(96, 65507))
+    """Longest datagram taken, in bytes; longer ones are cut, and so answered with rc 9
+    (CONFIG_MCUMGR_TRANSPORT_UDP_MTU)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +202,9 @@ class Config:
             if value not in powers:
                 raise ConfigError(f"{name} = {value}: must be one of {', '.join(map(str, powers))}")
         if self.flash.align > self.flash.max_align:
-            raise ConfigError(f"flash.align = {self.flash.align}: must not exceed flash.max_align = {self.flash.max_align}")
+            raise ConfigError(
+                f"flash.align = {self.flash.align}: must not exceed flash.max_align = {self.flash.max_align}"
+            )
         if self.flash.sectors > self.flash.max_sectors:
             limit = self.flash.max_sectors
             raise ConfigError(f"flash.sectors = {self.flash.sectors}: must not exceed flash.max_sectors = {limit}")
@@ -230,7 +244,8 @@ def parse(table: Mapping[str, Any], base: Path) -> Config:
 
 def override(config: Config, dotted: str, value: object) -> Config:
     """Return the configuration with one option changed, such as `transport.udp.port`; the same checks apply."""
-    return _override(config, dotted.split("."), value, dotted)
+    changed: Config = _override(config, dotted.split("."), value, dotted)
+    return changed
 
 
 def _override(node: Any, names: list[str], value: object, dotted: str) -> Any:
@@ -253,7 +268,7 @@ def _section(kind: type, table: Mapping[str, Any], prefix: str, base: Path) -> o
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{dotted} = {value!r}: must be a section, [{dotted}]")
-            values[key] = _section(hints[key], value, f"{dotted}.", base)  # type: ignore[arg-type]
+            values[key] = _section(hints[key], value, f"{dotted}.", base)
         else:
             values[key] = _value(hints[key], value, dotted, base)
             _check(known[key].metadata, values[key], dotted)
@@ -271,7 +286,7 @@ def _value(hint: Any, value: Any, dotted: str, base: Path) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{dotted} = {value!r}: must be a list")
         return tuple(_value(get_args(hint)[0], item, f"{dotted}[{i}]", base) for i, item in enumerate(value))
-    wanted = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)][0]
+    wanted = next(kind for kind in (get_args(hint) or (hint,)) if kind is not type(None))
     if wanted is Path and isinstance(value, (str, Path)):
         return base / Path(value).expanduser()
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):

@@ -45,7 +45,7 @@ class WireError(SmpHostError):
     """Bytes that hold no message: fewer than eight, or a broken console line. Never answered."""
 
 
-class Refusal(SmpHostError):
+class Refusal(SmpHostError):  # noqa: N818  (it says what it is)
     """A request that is answered with an error."""
 
 

@@ -1,7 +1,8 @@
 """What every transport is: bytes from peers to the inbox, and replies back.
 
-A transport lives through resets: `open` once, then `online` and `offline` around every run of the boot loader, `close` at
-the end. Between `offline` and `online` the device is "rebooting": links are dropped for real and what arrives is lost.
+A transport lives through resets: `open` once, then `online` and `offline` around every run of the boot loader, `close`
+at the end. Between `offline` and `online` the device is "rebooting": links are dropped for real and what arrives is
+lost.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,131 @@
+"""What a target needs of Bluetooth: adapter, bluetoothd, permission, main.conf, and an echo over the air."""
+
+import configparser
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from smp_dfu_host.cli.render import Check, Level
+from smp_dfu_host.config import BleConfig
+from smp_dfu_host.errors import TransportError
+from smp_dfu_host.transport.ble.bluez_version import Version
+from smp_dfu_host.transport.ble.link import SMP_SERVICE
+from smp_dfu_host.transport.ble.probe import Adapter, echo, look
+
+SYSFS = Path("/sys/class")
+MAIN_CONF = Path("/etc/bluetooth/main.conf")
+
+EATT_DEFAULT_OFF = (5, 82)
+"""From this version on, at the latest, `Channels` is 1 unless main.conf says otherwise; in 5.66 it is 3."""
+
+
+def adapter_present(name: str, sysfs: Path = SYSFS) -> Check:
+    """Check that the kernel has the adapter, and that no switch keeps it off."""
+    found = sorted(each.name for each in (sysfs / "bluetooth").glob("hci*") if ":" not in each.name)
+    if not found:
+        todo = "plug one in, or load its driver (modprobe btusb, hciuart.service on a Raspberry Pi)"
+        return _check("adapter", Level.BAD, "the kernel has no Bluetooth adapter", todo)
+    if name not in found:
+        return _check("adapter", Level.BAD, f"no {name}; there is {', '.join(found)}", f"--adapter {found[0]}")
+    for switch in (sysfs / "rfkill").glob("rfkill*"):
+        if (switch / "name").read_text().strip() == name and not _unblocked(switch):
+            return _check("adapter", Level.BAD, f"{name} is switched off by rfkill", "rfkill unblock bluetooth")
+    return _check("adapter", Level.GOOD, ", ".join(found))
+
+
+def _unblocked(switch: Path) -> bool:
+    return all((switch / kind).read_text().strip() == "0" for kind in ("soft", "hard"))
+
+
+def served(adapters: Sequence[Adapter], name: str) -> Iterator[Check]:
+    """Check what bluetoothd says of the adapter that the target is to use."""
+    adapter = next((each for each in adapters if each.name == name), None)
+    if adapter is None:
+        yield _check(name, Level.BAD, "bluetoothd does not have it", "systemctl restart bluetooth")
+        return
+    if not adapter.powered:
+        yield _check(name, Level.BAD, f"{adapter.address} is off", "bluetoothctl power on")
+    elif adapter.roles and not any("peripheral" in role for role in adapter.roles):
+        yield _check(name, Level.BAD, f"cannot be a peripheral, only {', '.join(adapter.roles)}", "use another adapter")
+    elif not adapter.serves_gatt:
+        yield _check(
+            name, Level.BAD, "bluetoothd offers no GATT server on it", "set ControllerMode = dual in main.conf"
+        )
+    else:
+        yield _check(name, Level.GOOD, f"{adapter.address}, takes {adapter.advertisements} advertisement(s) more")
+    if SMP_SERVICE in adapter.services:
+        todo = "end it before starting another: clients that see two fail"
+        yield _check("SMP service", Level.ADVICE, "a target is registered on it already", todo)
+
+
+def main_conf(path: Path = MAIN_CONF) -> Mapping[str, Mapping[str, str]]:
+    """Return what main.conf says, by section and key; nothing if it cannot be read."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # BlueZ's keys are case-sensitive
+    try:
+        parser.read(path, encoding="utf-8")
+    except (OSError, configparser.Error, UnicodeDecodeError):
+        return {}
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def settings(conf: Mapping[str, Mapping[str, str]], version: Version | None) -> Iterator[Check]:
+    """Check the settings of main.conf that matter to a peripheral (bluez src/main.conf)."""
+    gatt, general = conf.get("GATT", {}), conf.get("General", {})
+    eatt = "1" if version and version >= EATT_DEFAULT_OFF else "3"
+    if general.get("ControllerMode") == "bredr":
+        yield _setting(Level.BAD, "[General] ControllerMode = bredr", "set it to dual or le: there is no LE without")
+    if (channels := gatt.get("Channels", eatt)) != "1":
+        found = f"[GATT] Channels = {channels}: fast writes between BlueZ hosts can arrive out of order"
+        yield _setting(Level.ADVICE, found, "set [GATT] Channels = 1")
+    if general.get("ReverseServiceDiscovery", "true") != "false" and gatt.get("Client", "true") != "false":
+        found = "[General] ReverseServiceDiscovery = true: phones may be asked to pair by BlueZ's own reads"
+        yield _setting(Level.ADVICE, found, "set [General] ReverseServiceDiscovery = false")
+    if general.get("JustWorksRepairing", "never") == "never":
+        found = "[General] JustWorksRepairing = never: a phone that forgot the bond is refused"
+        yield _setting(Level.ADVICE, found, "set it to always, or remove such a phone: bluetoothctl remove ADDRESS")
+    if (mtu := gatt.get("ExchangeMTU", "517")) != "517":
+        yield _setting(Level.ADVICE, f"[GATT] ExchangeMTU = {mtu}: small fragments are slow", "set it to 517")
+
+
+def _setting(level: Level, found: str, todo: str) -> Check:
+    return _check("main.conf", level, found, f"{todo}; then systemctl restart bluetooth")
+
+
+async def over_the_air(adapters: Sequence[Adapter], config: BleConfig) -> Check:
+    """Echo to the target from another adapter, if there is one and a target is on the air."""
+    other = next((each for each in adapters if each.name != config.adapter and each.powered), None)
+    own = next((each for each in adapters if each.name == config.adapter), None)
+    if other is None:
+        return _check("echo", Level.SKIPPED, "needs a second adapter")
+    if own is None or SMP_SERVICE not in own.services:
+        return _check("echo", Level.SKIPPED, f"no target runs on {config.adapter}")
+    try:
+        heard = await echo(other.name, own.address)
+    except TransportError as exc:
+        return _check("echo", Level.BAD, str(exc), "look at the log of the target")
+    if heard is None:
+        return _check("echo", Level.BAD, f"{other.name} does not hear the target", "end other scans and connections")
+    return _check("echo", Level.GOOD, f"{heard.name} {heard.address} by {other.name}: {heard.seconds * 1000:.0f} ms")
+
+
+async def all_checks(config: BleConfig) -> AsyncIterator[Check]:
+    """Run every check of this file; what needs something that is missing is left out."""
+    yield (present := adapter_present(config.adapter))
+    try:
+        host = await look()
+    except TransportError as exc:
+        problem, _, todo = str(exc).partition("; ")
+        yield _check("bluetoothd", Level.BAD, problem, todo)
+        return
+    version = ".".join(map(str, host.version)) if host.version else "of unknown version"
+    yield _check("bluetoothd", Level.GOOD, f"BlueZ {version} answers on D-Bus")
+    for check in settings(main_conf(), host.version):
+        yield check
+    if present.level is Level.GOOD:
+        for check in served(host.adapters, config.adapter):
+            yield check
+        yield await over_the_air(host.adapters, config)
+
+
+def _check(name: str, level: Level, found: str, todo: str = "") -> Check:
+    return Check(name, level, found, todo, bluetooth=True)

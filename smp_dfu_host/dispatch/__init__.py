@@ -1,0 +1,5 @@
+"""From packet to reply: the worker's queue, the router's table, the hooks, and what modules share.
+
+`peer` says who asks, `worker` when a request's turn is, `router` and `group` who answers it, `hooks` who may refuse it.
+`events`, `lock`, `stats`, `clock` and `services` are what groups and modules are built from.
+"""

@@ -1,0 +1,150 @@
+"""From request to reply: the table, the hooks, and the one place where an exception becomes an answer.
+
+    what happens                     version 0              version 1
+    the method returns a body        the body               the body
+    MgmtError(rc)                    {"rc": rc}             {"rc": rc}
+    GroupError(group, rc)            {"rc": translated}     {"err": {"group": group, "rc": rc}}
+    any other exception              {"rc": 1}, and the traceback is logged
+
+Every request gets exactly one reply. One that is a bare `rc` ends the packet: requests behind it are not served
+(zephyr subsys/mgmt/mcumgr/smp/src/smp.c, smp_process_request_packet).
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from smp_dfu_host.dispatch.group import Context, Group
+from smp_dfu_host.dispatch.hooks import CommandDone, CommandReceived, Event, Hooks
+from smp_dfu_host.dispatch.peer import Link
+from smp_dfu_host.dispatch.stats import Statistics
+from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal, WireError
+from smp_dfu_host.wire.body import Body, decode, encode
+from smp_dfu_host.wire.header import Header
+from smp_dfu_host.wire.message import Request, encode_reply, requests
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one request."""
+
+    message: bytes
+    """Header and payload."""
+    stops: bool
+    """True if the rest of the packet is not served."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """One row of the table with its method."""
+
+    group: Group
+    body: type[Body] | None
+    method: Callable[..., Awaitable[Body | Mapping[str, object]]]
+
+
+class Router:
+    """Serves requests.
+
+    Args:
+        groups: In the order in which the enumeration group lists them; of two with one id the first one counts.
+        hooks: Told of every request that has a handler.
+        stats: Gets a group `smp` of counters.
+    """
+
+    def __init__(self, groups: Iterable[Group], hooks: Hooks, stats: Statistics) -> None:
+        self.groups: dict[int, Group] = {}
+        """By id, in order."""
+        self._table: dict[tuple[int, int, int], _Command] = {}
+        self._hooks = hooks
+        self._counters = stats.group("smp", "requests", "replies", "errors", "failures", "short")
+        for group in groups:
+            if self.groups.setdefault(group.id, group) is group:
+                for row in group.rows:
+                    command = _Command(group, row.body, getattr(group, row.method))
+                    self._table[group.id, row.command, row.op] = command
+
+    async def respond(self, link: Link, packet: bytes) -> AsyncIterator[bytes]:
+        """Serve the requests of one packet in order; yield one reply each."""
+        for request in self.requests(link, packet):
+            reply = await self.serve(link, request)
+            yield reply.message
+            if reply.stops:
+                break
+
+    def requests(self, link: Link, packet: bytes) -> Iterator[Request]:
+        """Take the packet apart; bytes that hold no header are counted and logged, never answered."""
+        try:
+            yield from requests(packet)
+        except WireError as exc:
+            self._counters["short"] += 1
+            log.info("%s: %s; ignored", link.peer, exc)
+
+    async def serve(self, link: Link, request: Request) -> Reply:
+        """Serve one request; whatever happens, there is a reply."""
+        self._counters["requests"] += 1
+        context = Context(link, request.header, request.payload)
+        command = None
+        rc = int(Rc.OK)
+        try:
+            command = self._find(request)
+            payload = await self._run(command, context, request.payload)
+        except Refusal as refusal:
+            rc, payload = self._refused(context, refusal)
+        except Exception:  # a fault of ours costs the client one answer, not the server
+            self._counters["failures"] += 1
+            log.exception("%s: %s failed", link.peer, request.header)
+            rc, payload = Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
+        if command is not None:
+            self._done(context, rc)
+        self._counters["replies"] += 1
+        return Reply(encode_reply(request.header, payload), rc != Rc.OK)
+
+    def _find(self, request: Request) -> _Command:
+        if request.fault is not None:
+            raise MgmtError(request.fault)
+        header = request.header
+        command = self._table.get((header.group, header.command, header.op))
+        if command is None:
+            raise MgmtError(Rc.ENOTSUP)
+        return command
+
+    async def _run(self, command: _Command, context: Context, payload: bytes) -> bytes:
+        """Ask the hooks, run the method, and return its answer if that fits the link."""
+        header = context.header
+        received = CommandReceived(header.group, header.command, header.op, context.peer)
+        self._hooks.notify(Event.CMD_RECV, received)
+        arguments = () if command.body is None else (decode(command.body, payload),)
+        answer = encode(await command.method(context, *arguments))
+        size = Header.SIZE + len(answer)
+        if size > context.buf_size:
+            raise MgmtError(command.group.too_large, f"reply of {size} bytes, limit is {context.buf_size}")
+        return answer
+
+    def _refused(self, context: Context, refusal: Refusal) -> tuple[int, bytes]:
+        """Return the bare `rc`, or 0, and the answer, in the shape of the client's version of the protocol."""
+        self._counters["errors"] += 1
+        log.info("%s: %s refused: %s", context.peer, context.header, refusal)
+        rc, rsn = int(Rc.EUNKNOWN), None
+        match refusal:
+            case MgmtError():
+                rc = refusal.rc
+            case GroupError() if context.header.version > 0:
+                return Rc.OK, encode({"err": {"group": refusal.group, "rc": refusal.rc}})
+            case GroupError():
+                rc, rsn = self._translate(refusal), refusal.rsn
+        return rc, encode({"rc": rc, "rsn": rsn})
+
+    def _translate(self, refusal: GroupError) -> int:
+        """Return the global code that version 0 has for a group's own."""
+        group = self.groups.get(refusal.group)
+        return Rc.EUNKNOWN if group is None else group.v0_rc.get(refusal.rc, Rc.EUNKNOWN)
+
+    def _done(self, context: Context, rc: int) -> None:
+        header = context.header
+        try:
+            self._hooks.notify(Event.CMD_DONE, CommandDone(header.group, header.command, rc, context.peer))
+        except Exception:  # the request is answered already; this event cannot refuse it
+            log.exception("%s: a hook failed after %s", context.peer, header)

@@ -1,0 +1,245 @@
+"""The one worker: requests from all transports, served one at a time in the order of their arrival.
+
+    transports ─► put / offer ─► queue ─► Router ─► outbox of the link ─► link.send
+                  (packets)               (one)     (one task each while it holds something)
+
+Handlers therefore need no locks, as on Zephyr's work queue. Replies wait in an outbox of the link's own, whole and in
+order, so that a slow peer costs only itself: while its outbox is full, its requests rest, its `put` waits and its
+`offer` is refused, and all others are served. What belongs to a link that has closed is forgotten.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
+from smp_dfu_host.dispatch.peer import Link
+from smp_dfu_host.dispatch.router import Router
+from smp_dfu_host.dispatch.stats import Statistics
+from smp_dfu_host.errors import TransportError
+from smp_dfu_host.wire.message import Request
+
+log = logging.getLogger(__name__)
+
+OUTBOX_SIZE = 32
+"""Replies that may wait in one outbox. Phones keep 3 requests in flight, 24 at most (device-manager-client.md 7.4)."""
+
+
+DRAIN_S = 1.0
+"""How long a reset waits for replies that are still on their way, in seconds."""
+
+
+class _Lane:
+    """What is under way for one link; lives only as long as something is."""
+
+    __slots__ = ("link", "outbox", "packets", "requests", "resting", "sender")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.packets: deque[bytes] = deque()
+        """Packets to serve, the first one first."""
+        self.requests: Iterator[Request] | None = None
+        """The rest of the packet that a full outbox has interrupted."""
+        self.resting = 0
+        """Turns that this lane has given up until its outbox has room."""
+        self.outbox: deque[bytes] = deque()
+        self.sender: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """True while no further reply may be made."""
+        return len(self.outbox) >= OUTBOX_SIZE
+
+    @property
+    def idle(self) -> bool:
+        return not (self.packets or self.requests or self.outbox or self.sender)
+
+
+class Worker:
+    """Serves requests from any number of links; what transports see of it is `Inbox`.
+
+    Args:
+        router: Makes the replies.
+        queue_size: Packets that may wait for their turn.
+        stats: Gets a group `queue` of counters.
+        events: Told of peers that come and go; None: nobody is told.
+    """
+
+    def __init__(self, router: Router, queue_size: int, stats: Statistics, events: EventManager | None = None) -> None:
+        self._router = router
+        self._queue_size = queue_size
+        self._events = events
+        self._counters = stats.group("queue", "packets", "dropped", "lost")
+        self._turns: deque[_Lane] = deque()
+        self._lanes: dict[int, _Lane] = {}
+        self._moved = asyncio.Event()
+        self._serving = asyncio.Lock()
+        self._senders: asyncio.TaskGroup | None = None
+        self._serving = asyncio.Lock()
+
+    def joined(self, link: Link) -> None:
+        """Tell the modules that a peer has connected (or was heard for the first time)."""
+        log.info("%s: joined", link.peer)
+        if self._events is not None:
+            self._events.submit(PeerJoined(link.peer))
+
+    def left(self, link: Link) -> None:
+        """Forget what is under way for the link, and tell the modules."""
+        log.info("%s: left", link.peer)
+        if (lane := self._lanes.get(id(link))) is not None:
+            self._forget(lane)
+        self._moved.set()
+        if self._events is not None:
+            self._events.submit(PeerLeft(link.peer))
+
+    async def put(self, link: Link, packet: bytes) -> None:
+        """Queue one packet; wait while the queue or the link's outbox is full, return at once if the link closes."""
+        while not self._has_room(link):
+            if link.closed:
+                return
+            await self._change()
+        self._queue(link, packet)
+
+    def offer(self, link: Link, packet: bytes) -> bool:
+        """Queue one packet if there is room; False when it was dropped and counted."""
+        if not self._has_room(link):
+            self._counters["dropped"] += 1
+            log.debug("%s: packet of %s bytes dropped, the queue is full", link.peer, len(packet))
+            return False
+        self._queue(link, packet)
+        return True
+
+    async def run(self) -> None:
+        """Serve until cancelled; leaves no task behind."""
+        try:
+            async with asyncio.TaskGroup() as self._senders:
+                while True:
+                    while not self._turns:
+                        await self._change()
+                    async with self._serving:
+                        await self._serve()
+                    await asyncio.sleep(0)  # a handler that waits for nothing must not keep the senders waiting
+        finally:
+            self._senders = None
+            self.clear()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Serve nothing meanwhile, and forget everything before and after, as a reset does.
+
+        Waits until the request at hand is served, and for a moment until its reply and those before it are sent.
+        """
+        async with self._serving:
+            for lane in self._lanes.values():
+                lane.packets.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    await self.drained()
+            try:
+                yield
+            finally:
+                self.clear()
+
+    async def drained(self) -> None:
+        """Wait until every reply that was made has been sent or lost; who must not wait for ever sets a timeout."""
+        while any(lane.outbox for lane in self._lanes.values()):
+            await self._change()
+
+    def clear(self) -> None:
+        """Forget everything that is under way, as a reset does."""
+        for lane in tuple(self._lanes.values()):
+            self._forget(lane)
+
+    def _has_room(self, link: Link) -> bool:
+        lane = self._lanes.get(id(link))
+        return len(self._turns) < self._queue_size and not (lane is not None and lane.full)
+
+    def _queue(self, link: Link, packet: bytes) -> None:
+        lane = self._lanes.setdefault(id(link), _Lane(link))
+        lane.packets.append(packet)
+        self._turns.append(lane)
+        self._counters["packets"] += 1
+        self._moved.set()
+
+    async def _change(self) -> None:
+        """Wait until something was queued, served, sent or forgotten."""
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def _serve(self) -> None:
+        """Serve the next packet, or what is left of one, of the lane whose turn it is."""
+        if not self._turns:
+            return
+        lane = self._turns.popleft()
+        self._moved.set()
+        if lane.link.closed:
+            self._forget(lane)
+        elif lane.full:
+            lane.resting += 1
+        elif lane.requests is not None or lane.packets:
+            await self._serve_packet(lane)
+        self._settle(lane)
+
+    async def _serve_packet(self, lane: _Lane) -> None:
+        if lane.requests is None:
+            lane.requests = self._router.requests(lane.link, lane.packets.popleft())
+        for request in lane.requests:
+            reply = await self._router.serve(lane.link, request)
+            if self._lanes.get(id(lane.link)) is not lane:
+                return  # forgotten in the meantime
+            self._send(lane, reply.message)
+            if reply.stops:
+                break
+            if lane.full:
+                lane.resting += 1
+                return
+        lane.requests = None
+
+    def _send(self, lane: _Lane, message: bytes) -> None:
+        lane.outbox.append(message)
+        if lane.sender is None and self._senders is not None:
+            lane.sender = self._senders.create_task(self._empty(lane))
+
+    async def _empty(self, lane: _Lane) -> None:
+        """Send what is in the outbox, one message after another, until it is empty."""
+        try:
+            while lane.outbox and not lane.link.closed:
+                await lane.link.send(lane.outbox[0])
+                lane.outbox.popleft()
+                self._wake(lane)
+        except TransportError as exc:
+            log.info("%s: %s replies lost: %s", lane.link.peer, len(lane.outbox), exc)
+        except Exception:  # a transport's fault costs its own peer, not the server
+            log.exception("%s: cannot send", lane.link.peer)
+        self._counters["lost"] += len(lane.outbox)
+        lane.outbox.clear()
+        lane.sender = None
+        self._wake(lane)
+        self._settle(lane)
+
+    def _wake(self, lane: _Lane) -> None:
+        """Give the lane back the turns that it gave up."""
+        if lane.resting and not lane.full:
+            self._turns.extend([lane] * lane.resting)
+            lane.resting = 0
+        self._moved.set()
+
+    def _forget(self, lane: _Lane) -> None:
+        self._counters["lost"] += len(lane.outbox)
+        lane.packets.clear()
+        lane.requests = None
+        lane.resting = 0
+        lane.outbox.clear()
+        if lane.sender is not None:
+            lane.sender.cancel()
+        self._lanes.pop(id(lane.link), None)
+        self._turns = deque(other for other in self._turns if other is not lane)
+        self._moved.set()
+
+    def _settle(self, lane: _Lane) -> None:
+        """Let go of a lane that has nothing under way, so that peers who went without a word leave nothing behind."""
+        if lane.idle and self._lanes.get(id(lane.link)) is lane:
+            del self._lanes[id(lane.link)]
+        self._moved.set()

@@ -1,0 +1,160 @@
+"""The boot loader: decides, swaps if it must, and says which image runs.
+
+Source: mcuboot boot/bootutil/src/loader.c (boot_go) and bootutil_public.c.
+"""
+
+from collections.abc import Sequence
+
+from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStopped
+from smp_dfu_host.mcuboot.direct_xip import DirectXipFlow
+from smp_dfu_host.mcuboot.flash import FlashArea
+from smp_dfu_host.mcuboot.options import BootOptions, BootResult, Mode, SlotPair, slots_of
+from smp_dfu_host.mcuboot.request import SetNextError, set_next, set_next_direct
+from smp_dfu_host.mcuboot.swap_move import MoveMode
+from smp_dfu_host.mcuboot.swap_type import SwapType
+from smp_dfu_host.mcuboot.trailer import Trailer
+from smp_dfu_host.mcuboot.update import UpdateFlow
+
+__all__ = ["BootOptions", "BootResult", "Bootloader", "Mode", "SetNextError", "SlotPair"]
+
+
+class Bootloader:
+    """MCUboot, built with some options, on some slots.
+
+    Args:
+        options: The build.
+        pairs: The slots of each image; image 0 is the one that is booted.
+        scratch: The scratch area of swap-using-scratch.
+        counters: The stored security counters, one an image; they are changed in place. None: all 0.
+
+    Raises:
+        StoreError: If the mode is not one of those that are supported.
+    """
+
+    def __init__(
+        self,
+        options: BootOptions,
+        pairs: Sequence[SlotPair],
+        scratch: FlashArea | None = None,
+        counters: list[int] | None = None,
+    ) -> None:
+        if options.mode not in (Mode.SWAP_USING_MOVE, Mode.DIRECT_XIP):
+            raise StoreError(f"boot loader mode {options.mode.value} is not supported")
+        self._options = options
+        self._pairs = tuple(pairs)
+        self._scratch = scratch
+        self._counters = counters if counters is not None else [0] * len(self._pairs)
+
+    def boot(self) -> BootResult:
+        """Do what the boot loader does after a reset.
+
+        Raises:
+            PowerCut: If the flash says so; boot again to see what becomes of it.
+            StoreError: If the flash cannot be read or written.
+        """
+        context = self._context()
+        before = tuple(context.swap_type(image) for image in context.images)
+        operations = self._operations()
+        stopped: str | None = None
+        try:
+            ok = self._run(context)
+        except BootStopped as exc:
+            ok, stopped = False, str(exc)
+            context.actions.append(f"the boot loader hangs: {stopped}")
+        return self._result(context, ok, stopped, before, self._operations() - operations)
+
+    def _run(self, context: BootContext) -> bool:
+        if self._options.mode.picks_slot:
+            return DirectXipFlow(context).run()
+        ok = UpdateFlow(context, MoveMode(context)).run()
+        for image in context.images:
+            image.active = PRIMARY if ok else None
+        return ok
+
+    def _result(
+        self, context: BootContext, ok: bool, stopped: str | None, before: tuple[SwapType, ...], operations: int
+    ) -> BootResult:
+        images = context.images
+        slot = images[0].active
+        header = images[0].headers[slot] if ok and slot is not None else None
+        address = images[0].slot(slot).address if ok and slot is not None else None
+        if header is not None:
+            context.actions.append(f"booting version {header.version} from slot {slot}")
+        done = () if self._options.mode.picks_slot else tuple(image.swap_type for image in images)
+        active = tuple(image.active for image in images)
+        nv = tuple(self._counters)
+        return BootResult(ok, stopped, before, done, active, address, header, nv, operations, tuple(context.actions))
+
+    def swap_type(self, image: int) -> SwapType:
+        """Return what the next boot is asked to do with an image; the images are not looked at."""
+        context = self._context()
+        return context.swap_type(context.images[image])
+
+    def set_next(self, image: int, slot: int, *, active: bool, confirm: bool) -> None:
+        """Mark a slot, as an application does.
+
+        Args:
+            image: Number of the image pair.
+            slot: 0 or 1.
+            active: Whether the slot is the one that runs; it is then confirmed.
+            confirm: Whether the image stays for good, or is tested once.
+
+        Raises:
+            SetNextError: If the slot's trailer holds garbage.
+        """
+        trailer = self.trailer(image, slot)
+        if self._options.mode.picks_slot:
+            set_next_direct(trailer, active=active, confirm=confirm)
+        else:
+            set_next(trailer, image, active=active, confirm=confirm)
+
+    def set_pending(self, image: int, *, permanent: bool) -> None:
+        """Mark slot 1 for the next boot (boot_set_pending_multi).
+
+        Raises:
+            SetNextError: If its trailer holds garbage.
+        """
+        self.set_next(image, SECONDARY, active=False, confirm=permanent)
+
+    def set_confirmed(self, image: int) -> None:
+        """Confirm slot 0, whichever slot runs (boot_set_confirmed_multi).
+
+        Raises:
+            SetNextError: If its trailer holds garbage.
+        """
+        self.set_next(image, PRIMARY, active=True, confirm=True)
+
+    def max_image_size(self, image: int) -> int:
+        """Return the most bytes that an image may have, from header to last TLV."""
+        context, pair = self._context(), self._pairs[image]
+        if self._options.mode.picks_slot:
+            flow = DirectXipFlow(context)
+            return min(flow.max_image_size(pair, slot) for slot in (PRIMARY, SECONDARY))
+        return MoveMode(context).max_image_size(pair)
+
+    def incompatible(self, image: int) -> str:
+        """Return why the slots of an image cannot be updated; empty: they can."""
+        context = self._context()
+        return "" if self._options.mode.picks_slot else MoveMode(context).incompatible(context.images[image])
+
+    def trailer(self, image: int, slot: int) -> Trailer:
+        """Return a slot's trailer, to look at."""
+        return Trailer(self._pairs[image].slot(slot), self._options.rules)
+
+    def scratch_trailer(self) -> Trailer:
+        """Return the scratch area's trailer, to look at.
+
+        Raises:
+            StoreError: If there is no scratch area.
+        """
+        if self._scratch is None:
+            raise StoreError("this boot loader has no scratch area")
+        return Trailer(self._scratch, self._options.rules, scratch=True)
+
+    def _context(self) -> BootContext:
+        return BootContext(self._options, self._pairs, self._scratch, self._counters)
+
+    def _operations(self) -> int:
+        areas = slots_of(self._pairs) + ([self._scratch] if self._scratch else [])
+        return sum(meter.ops for meter in {id(area.meter): area.meter for area in areas}.values())

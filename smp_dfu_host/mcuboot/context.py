@@ -1,0 +1,176 @@
+"""What one boot knows and has said so far, and the flash work that all modes share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from smp_dfu_host.errors import SmpHostError
+from smp_dfu_host.mcuboot.flash import FlashArea
+from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid, ImageVersion, check_header, read_header
+from smp_dfu_host.mcuboot.options import BootOptions, SlotPair
+from smp_dfu_host.mcuboot.swap_type import SwapType, decide
+from smp_dfu_host.mcuboot.tlv import tlv_bounds
+from smp_dfu_host.mcuboot.trailer import Trailer
+from smp_dfu_host.mcuboot.verify import validate
+
+COPY_SIZE = 1024
+"""Bytes copied at a time (loader.c, BUF_SZ); each is one flash operation."""
+PRIMARY, SECONDARY = 0, 1
+_NO_HEADER = ImageHeader(0, 0, 0, 0, 0, 0, ImageVersion(0, 0, 0))
+
+
+class BootStopped(SmpHostError):  # noqa: N818  (reads as what it says)
+    """The real boot loader would hang or crash here, at this boot and at all that follow."""
+
+
+class Phase(Enum):
+    """The two halves of a swap using move; other modes have but the first."""
+
+    MOVE = auto()
+    SWAP = auto()
+
+
+class Source(Enum):
+    """Which trailer tells of an interrupted swap."""
+
+    NONE = auto()
+    PRIMARY = auto()
+    SCRATCH = auto()
+
+
+@dataclass(slots=True)
+class BootStatus:
+    """How far a swap has got (bootutil_priv.h, struct boot_status)."""
+
+    phase: Phase = Phase.MOVE
+    index: int = 1
+    """The sector or unit under way, counted from 1."""
+    state: int = 1
+    """The step within it, counted from 1; also the byte written when the step is done."""
+    source: Source = Source.NONE
+    swap_type: int = SwapType.NONE
+    """As it stands in flash, sense or nonsense."""
+    swap_size: int = 0
+    """Bytes of the larger image."""
+    use_scratch: bool = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no step was done yet."""
+        return self.phase is Phase.MOVE and self.index == 1 and self.state == 1
+
+
+@dataclass(slots=True)
+class ImageState:
+    """One image pair during a boot."""
+
+    index: int
+    pair: SlotPair
+    headers: list[ImageHeader] = field(default_factory=lambda: [_NO_HEADER, _NO_HEADER])
+    """As last read, per slot."""
+    swap_type: SwapType = SwapType.NONE
+    active: int | None = None
+    """The slot that runs; for modes that pick one."""
+    base: int = 0
+    """Where the image of the secondary slot starts (swap-using-offset); otherwise 0."""
+
+    def slot(self, number: int) -> FlashArea:
+        """Return slot 0 or 1."""
+        return self.pair.slot(number)
+
+    def base_of(self, slot: int) -> int:
+        """Return where the image of a slot starts in it."""
+        return self.base if slot == SECONDARY else 0
+
+
+class BootContext:
+    """One boot: the build, the images, what was said.
+
+    Args:
+        options: The build.
+        pairs: The slots of each image.
+        scratch: The scratch area, if the mode has one.
+        counters: The stored security counters, one an image; changed in place.
+    """
+
+    __slots__ = ("actions", "counters", "images", "options", "scratch")
+
+    def __init__(
+        self, options: BootOptions, pairs: Sequence[SlotPair], scratch: FlashArea | None, counters: list[int]
+    ) -> None:
+        self.options = options
+        self.images = [ImageState(index, pair) for index, pair in enumerate(pairs)]
+        self.scratch = scratch
+        self.counters = counters
+        self.actions: list[str] = []
+
+    def say(self, image: ImageState, text: str) -> None:
+        """Note what was done, or why."""
+        self.actions.append(f"image {image.index}: {text}" if len(self.images) > 1 else text)
+
+    def trailer(self, area: FlashArea) -> Trailer:
+        """Return the trailer of an area."""
+        return Trailer(area, self.options.rules, scratch=area is self.scratch)
+
+    def write_size(self, image: ImageState) -> int:
+        """Return the distance of status steps: the larger write alignment of primary and scratch."""
+        align = image.pair.primary.align
+        return max(align, self.scratch.align) if self.scratch else align
+
+    def swap_type(self, image: ImageState) -> SwapType:
+        """Return what the trailers ask for (boot_swap_type_multi)."""
+        primary, secondary = (self.trailer(image.slot(slot)).state() for slot in (PRIMARY, SECONDARY))
+        return decide(primary, secondary, self.options.table)
+
+    def read_headers(self, image: ImageState) -> None:
+        """Read both headers from where they are when no swap is under way."""
+        for slot in (PRIMARY, SECONDARY):
+            image.headers[slot] = read_header(image.slot(slot))
+
+    def header_erased(self, image: ImageState, slot: int) -> bool:
+        """Tell whether the four bytes of the magic are erased (boot_check_header_erased)."""
+        return image.headers[slot].magic == int.from_bytes(bytes([image.slot(slot).erased]) * 4, "little")
+
+    def check_image(self, image: ImageState, slot: int, limit: int) -> None:
+        """Check header, size, hash and signature of an image whose header was read.
+
+        Raises:
+            ImageInvalid: With the reason in words.
+        """
+        area, header = image.slot(slot), image.headers[slot]
+        check_header(header, area.size)
+        validate(area, header, self.options.policy, base=image.base_of(slot), limit=limit)
+
+    def image_size(self, image: ImageState, slot: int) -> int:
+        """Return the bytes of a slot's image up to its last TLV; 0 if it has no image.
+
+        Raises:
+            BootStopped: If there is a header but no TLV area: MCUboot asserts.
+        """
+        header = image.headers[slot]
+        if not header.present:
+            return 0
+        try:
+            return tlv_bounds(image.slot(slot), header, image.base_of(slot)).end
+        except ImageInvalid as exc:
+            raise BootStopped(f"the size of the image in slot {slot} cannot be told: {exc}") from exc
+
+    def trailer_sectors_offset(self, image: ImageState, area: FlashArea) -> int:
+        """Return where the first sector starts that holds a byte of the trailer."""
+        size = self.options.rules.trailer_size(max(self.write_size(image), area.align))
+        return area.sector_offset(area.sector_at(area.size - size))
+
+    def erase_trailer(self, image: ImageState, area: FlashArea) -> None:
+        """Erase the sectors of a slot's trailer, the last one first (swap_scramble_trailer_sectors)."""
+        offset = self.trailer_sectors_offset(image, area)
+        area.erase_sectors(offset, area.size - offset, backwards=True)
+
+    def erase_slot(self, area: FlashArea) -> None:
+        """Erase a whole slot (boot_scramble_slot)."""
+        area.erase_sectors(0, area.size)
+
+    def copy(self, source: FlashArea, target: FlashArea, start: int, to: int, size: int) -> None:
+        """Copy bytes onto erased ones (boot_copy_region)."""
+        for offset in range(0, size, COPY_SIZE):
+            count = min(COPY_SIZE, size - offset)
+            target.write(to + offset, source.read(start + offset, count))

@@ -1,0 +1,147 @@
+"""Swap using move: slot 0's image goes up by one sector, then the sectors of both slots change places.
+
+    slot 0  [ A1 A2 A3 -- ]    [ -- A1 A2 A3 ]    [ B1 A1 A2 A3 ]    [ B1 A1 A2 A3 ]         [ B1 B2 B3 A3 ]
+    slot 1  [ B1 B2 B3 ]       [ B1 B2 B3 ]       [ B1 B2 B3 ]       [ A1 B2 B3 ]            [ A1 A2 A3 ]
+             start              moved              1, state 1         1, state 2       ...    end
+
+Status bytes, in slot 0's trailer: one a sector for the move, then two a sector for the swap. The swap is committed to
+when the trailer of slot 1 is erased; a cut before that starts over from slot 1's mark.
+Source: mcuboot boot/bootutil/src/swap_move.c.
+"""
+
+from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStatus, ImageState, Phase, Source
+from smp_dfu_host.mcuboot.flash import FlashArea
+from smp_dfu_host.mcuboot.image import read_header
+from smp_dfu_host.mcuboot.options import SlotPair
+from smp_dfu_host.mcuboot.swap_status import StatusWriter
+from smp_dfu_host.mcuboot.swap_type import Flag, Magic, SwapType
+from smp_dfu_host.mcuboot.trailer import align_up
+
+
+class MoveMode:
+    """Swap using move, for `UpdateFlow`."""
+
+    def __init__(self, context: BootContext) -> None:
+        self._context = context
+
+    def incompatible(self, image: ImageState) -> str:
+        """Return why no update is possible; both slots want the same sectors, slot 0 perhaps one more."""
+        primary, secondary = image.pair.primary.sectors, image.pair.secondary.sectors
+        if len(primary) not in (len(secondary), len(secondary) + 1):
+            return f"slot 0 has {len(primary)} sectors, slot 1 has {len(secondary)}"
+        if primary[: len(secondary)] != secondary or len(set(primary[len(secondary) - 1 :])) > 1:
+            return "the slots have sectors of different sizes"
+        return ""
+
+    def find_status(self, image: ImageState) -> tuple[Source, FlashArea | None]:
+        """Return slot 0's trailer if it tells of a swap that slot 1's mark does not start anew."""
+        primary = self._context.trailer(image.pair.primary).state()
+        secondary = self._context.trailer(image.pair.secondary).state()
+        begun = primary.magic is Magic.GOOD and primary.copy_done is Flag.UNSET
+        if begun and secondary.magic is not Magic.GOOD:
+            return Source.PRIMARY, image.pair.primary
+        return Source.NONE, None
+
+    def read_steps(self, image: ImageState, area: FlashArea, status: BootStatus) -> None:
+        """Take the last status byte that was written as what was done last."""
+        limit = self._context.options.max_sectors
+        steps = self._context.trailer(area).status(3 * limit, self._context.write_size(image))
+        done = len(steps.rstrip(bytes([area.erased])))
+        if not done:
+            return
+        if done < limit:
+            status.index = done + 1
+        else:
+            status.phase = Phase.SWAP
+            status.index, status.state = (done - limit) // 2 + 1, (done - limit) % 2 + 1
+
+    def locate_header(self, image: ImageState, slot: int, status: BootStatus) -> bool:
+        """Read a slot's header from where the swap has it now; return False if there is no image."""
+        where, offset = (slot, 0) if status.fresh else self._locate(image, slot, status)
+        image.headers[slot] = read_header(image.slot(where), offset)
+        return image.headers[slot].present
+
+    def _locate(self, image: ImageState, slot: int, status: BootStatus) -> tuple[int, int]:
+        last = self._last(image, self._context.trailer(image.pair.primary).swap_size())
+        moved = (PRIMARY, image.pair.primary.sectors[0])
+        if status.phase is Phase.MOVE:
+            return moved if slot == PRIMARY and status.index > last else (slot, 0)
+        if status.index == 1:
+            if slot == PRIMARY:
+                return moved
+            return (PRIMARY, 0) if status.state == 2 else (SECONDARY, 0)
+        return (1 - slot, 0) if status.index <= last else (slot, 0)
+
+    def _last(self, image: ImageState, size: int) -> int:
+        """Return how many sectors the larger image takes, at least one."""
+        return max(1, -(-size // image.pair.primary.sectors[0]))
+
+    def change(self, image: ImageState, status: BootStatus) -> None:
+        """Swap the two images, from where `status` says on."""
+        last = self._last(image, status.swap_size)
+        free = len(image.pair.primary.sectors) - self._trailer_sectors(image)
+        if status.fresh and last >= free:
+            self._context.say(image, f"nothing is swapped: {last + 1} sectors are wanted, {free} are free")
+            return
+        self._context.say(image, f"swapping {last} sectors of slot 0 and slot 1")
+        self._mark_revert(image, status)
+        if status.phase is Phase.MOVE:
+            for sector in range(last - status.index + 1, 0, -1):
+                self._move_up(image, status, sector)
+            status.phase, status.index = Phase.SWAP, 1
+        for sector in range(status.index, last + 1):
+            self._swap(image, status, sector)
+
+    def _trailer_sectors(self, image: ImageState) -> int:
+        size = self._context.options.rules.trailer_size(self._context.write_size(image))
+        return -(-size // image.pair.primary.sectors[0])
+
+    def _mark_revert(self, image: ImageState, status: BootStatus) -> None:
+        """Make a revert look like a permanent update while slot 0's trailer is made anew (fixup_revert)."""
+        if status.swap_type != SwapType.REVERT or not status.fresh:
+            return
+        trailer = self._context.trailer(image.pair.secondary)
+        if trailer.state().magic is Magic.UNSET:
+            self._context.erase_trailer(image, image.pair.secondary)
+            trailer.write_image_ok()
+            trailer.write_swap_size(status.swap_size)
+            trailer.write_magic()
+
+    def _move_up(self, image: ImageState, status: BootStatus, sector: int) -> None:
+        """Copy a sector of slot 0 onto the next; before the first, make the trailers ready."""
+        primary, secondary = image.pair.primary, image.pair.secondary
+        writer = StatusWriter(self._context, image)
+        if status.index == 1:
+            if status.source is not Source.PRIMARY:
+                self._context.erase_trailer(image, primary)
+                writer.begin(primary, status)
+            self._context.erase_trailer(image, secondary)
+        self._replace(primary, sector - 1, primary, sector)
+        writer.step(status.index - 1, status.state)
+        status.index += 1
+
+    def _swap(self, image: ImageState, status: BootStatus, sector: int) -> None:
+        """Bring a sector of slot 1 to slot 0, and the one that was moved up to slot 1."""
+        primary, secondary = image.pair.primary, image.pair.secondary
+        writer = StatusWriter(self._context, image)
+        step = self._context.options.max_sectors + (status.index - 1) * 2
+        if status.state == 1:
+            self._replace(secondary, sector - 1, primary, sector - 1)
+            writer.step(step, 1)
+            status.state = 2
+        self._replace(primary, sector, secondary, sector - 1)
+        writer.step(step + 1, 2)
+        status.index, status.state = status.index + 1, 1
+
+    def _replace(self, source: FlashArea, from_sector: int, target: FlashArea, to_sector: int) -> None:
+        size = source.sectors[0]
+        to = target.sector_offset(to_sector)
+        target.erase_sectors(to, size)
+        self._context.copy(source, target, source.sector_offset(from_sector), to, size)
+
+    def max_image_size(self, pair: SlotPair) -> int:
+        """Return the most bytes of an image: slot 0 keeps a sector free for the move (app_max_size)."""
+        sector = pair.primary.sectors[0]
+        trailer = align_up(self._context.options.rules.trailer_size(pair.primary.align), sector)
+        primary = len(pair.primary.sectors) * sector - trailer - sector
+        return min(primary, len(pair.secondary.sectors) * sector - trailer)

@@ -1,0 +1,284 @@
+"""Whether an image is what its TLVs say, and signed by whom it must be.
+
+Sources: mcuboot boot/bootutil/src/image_validate.c (bootutil_img_validate), bootutil_img_hash.c. A key hash selects
+the key of the next signature; signatures without a known key are passed over; the last one that was verified counts;
+every hash of the build's type must be right.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot.flash import Readable
+from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid, check_header, read_header
+from smp_dfu_host.mcuboot.keys import HashKind, PublicKey, load_public_key
+from smp_dfu_host.mcuboot.tlv import Tlv, TlvArea, TlvType, read_tlvs
+
+__all__ = [
+    "Examination",
+    "HashKind",
+    "ImageInfo",
+    "ImageInvalid",
+    "PublicKey",
+    "VerifyPolicy",
+    "digest",
+    "examine",
+    "load_public_key",
+    "scan",
+    "validate",
+]
+
+_CHUNK = 64 * 1024
+"""Bytes hashed at a time."""
+
+HASH_SIZE = 32
+"""Bytes of a SHA-256."""
+ALLOWED_UNPROTECTED = frozenset(
+    {
+        TlvType.KEYHASH,
+        TlvType.PUBKEY,
+        TlvType.SHA256,
+        TlvType.SHA384,
+        TlvType.SHA512,
+        TlvType.RSA2048_PSS,
+        TlvType.ECDSA224,
+        TlvType.ECDSA_SIG,
+        TlvType.RSA3072_PSS,
+        TlvType.ED25519,
+        TlvType.ENC_RSA2048,
+        TlvType.ENC_KW,
+        TlvType.ENC_EC256,
+        TlvType.ENC_X25519,
+    }
+)
+"""Types that may stand in the unprotected area of a build with MCUBOOT_USE_TLV_ALLOW_LIST."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyPolicy:
+    """What a boot loader's build wants of an image."""
+
+    keys: tuple[PublicKey, ...] = ()
+    """All of one type; empty: the hash alone decides."""
+    hash: HashKind = HashKind.SHA256
+    allow_list: bool = False
+    """MCUBOOT_USE_TLV_ALLOW_LIST."""
+
+    def __post_init__(self) -> None:
+        kinds = {key.kind for key in self.keys}
+        if len(kinds) > 1:
+            raise StoreError(f"keys of {', '.join(sorted(kinds))}: a boot loader knows one type of signature")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """A valid image."""
+
+    header: ImageHeader
+    tlvs: TlvArea
+    hash: bytes
+    """As computed."""
+    signed_by: PublicKey | None
+    """None if no keys were asked for."""
+
+    @property
+    def end(self) -> int:
+        """Bytes from header to the last TLV."""
+        return self.tlvs.end
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What can be said about bytes that may be an image."""
+
+    header: ImageHeader | None
+    """None if there are too few bytes, or no magic."""
+    tlvs: TlvArea | None
+    """None if they cannot be read."""
+    info: ImageInfo | None
+    """None if the image is not valid."""
+    reason: str
+    """Why it is not valid; empty if it is."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether a boot loader accepts it."""
+        return self.info is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageListing:
+    """What an image list says about a slot, without a look at the payload."""
+
+    header: ImageHeader
+    tlvs: TlvArea
+    hash: bytes
+    """What the SHA-256 TLV says; nobody has compared it."""
+
+
+def digest(area: Readable, header: ImageHeader, base: int = 0, kind: HashKind = HashKind.SHA256) -> bytes:
+    """Return the hash over header, payload and protected TLVs.
+
+    Raises:
+        StoreError: If they pass the end of the area.
+    """
+    state = hashlib.new(kind.value)
+    size = header.hashed_size
+    for offset in range(0, size, _CHUNK):
+        state.update(area.read(base + offset, min(_CHUNK, size - offset)))
+    return state.digest()
+
+
+def validate(
+    area: Readable,
+    header: ImageHeader,
+    policy: VerifyPolicy,
+    *,
+    base: int = 0,
+    limit: int | None = None,
+    counter: int | None = None,
+) -> ImageInfo:
+    """Check an image as the boot loader does once its header is accepted (`check_header`).
+
+    Args:
+        area: What holds the image; its payload must read as plain text.
+        header: Its header.
+        policy: Keys and hash.
+        base: Where the image starts in the area.
+        limit: Most bytes that the image may have, TLVs included; None: no limit.
+        counter: The stored security counter that its own must reach; None: not looked at.
+
+    Raises:
+        ImageInvalid: If anything is wrong with it.
+    """
+    tlvs = read_tlvs(area, header, base)
+    if limit is not None and tlvs.end > limit:
+        raise ImageInvalid(f"image of {tlvs.end} bytes, the slot takes {limit} beside its trailer")
+    if policy.allow_list:
+        _check_allowed(tlvs)
+    if counter is not None:
+        _check_counter(tlvs, counter)
+    computed = _check_hash(area, header, tlvs, policy.hash, base)
+    signed_by = _check_signatures(tlvs, policy, computed) if policy.keys else None
+    return ImageInfo(header, tlvs, computed, signed_by)
+
+
+def _check_allowed(tlvs: TlvArea) -> None:
+    for entry in tlvs.entries:
+        if not entry.protected and entry.type not in ALLOWED_UNPROTECTED:
+            raise ImageInvalid(f"TLV {entry.name} is not allowed outside of the protected area")
+
+
+def _check_counter(tlvs: TlvArea, counter: int) -> None:
+    entries = tlvs.find(TlvType.SEC_CNT)
+    if not entries:
+        raise ImageInvalid("no security counter")
+    for entry in entries:
+        if len(entry.data) != 4:
+            raise ImageInvalid(f"security counter of {len(entry.data)} bytes, not 4")
+        if (value := int.from_bytes(entry.data, "little")) < counter:
+            raise ImageInvalid(f"security counter {value} is below the stored one, {counter}")
+
+
+def _check_hash(area: Readable, header: ImageHeader, tlvs: TlvArea, kind: HashKind, base: int) -> bytes:
+    entries = tlvs.find(kind.tlv)
+    if not entries:
+        raise ImageInvalid(f"no {kind.name} hash")
+    try:
+        computed = digest(area, header, base, kind)
+    except StoreError as exc:
+        raise ImageInvalid(f"image passes the end: {exc}") from exc
+    for entry in entries:
+        if len(entry.data) != len(computed):
+            raise ImageInvalid(f"{kind.name} hash of {len(entry.data)} bytes, not {len(computed)}")
+        if entry.data != computed:
+            raise ImageInvalid(f"{kind.name} hash is {computed.hex()[:16]}..., TLV says {entry.data.hex()[:16]}...")
+    return computed
+
+
+def _check_signatures(tlvs: TlvArea, policy: VerifyPolicy, computed: bytes) -> PublicKey:
+    wanted = policy.keys[0].signature
+    selected: PublicKey | None = None
+    verdict: tuple[PublicKey, bool] | None = None
+    for entry in tlvs.entries:
+        if entry.type == TlvType.KEYHASH:
+            selected = _find_key(entry, policy, len(computed))
+        elif entry.type == wanted:
+            if selected is not None:
+                verdict = selected, _verifies(selected, entry, computed, policy.hash)
+            selected = None
+    if verdict is None:
+        if not tlvs.find(wanted):
+            raise ImageInvalid(f"no {policy.keys[0].kind} signature")
+        raise ImageInvalid(f"signature is not by {_of(policy.keys)}")
+    if not verdict[1]:
+        raise ImageInvalid(f"signature does not verify with {_of(policy.keys)}")
+    return verdict[0]
+
+
+def _find_key(entry: Tlv, policy: VerifyPolicy, hash_size: int) -> PublicKey | None:
+    if len(entry.data) > hash_size:
+        raise ImageInvalid(f"key hash of {len(entry.data)} bytes, not {hash_size}")
+    return next((key for key in policy.keys if key.hash(policy.hash) == entry.data), None)
+
+
+def _verifies(key: PublicKey, entry: Tlv, computed: bytes, kind: HashKind) -> bool:
+    if key.signature_size not in (None, len(entry.data)):
+        raise ImageInvalid(f"{key.kind} signature of {len(entry.data)} bytes, not {key.signature_size}")
+    return key.verifies(entry.data, computed, kind)
+
+
+def _of(keys: Sequence[PublicKey]) -> str:
+    return "the configured key" if len(keys) == 1 else f"any of {len(keys)} keys"
+
+
+def examine(
+    source: Readable, policy: VerifyPolicy | None = None, *, base: int = 0, limit: int | None = None
+) -> Examination:
+    """Look at an image without booting it; whatever is wrong is in the result.
+
+    Args:
+        source: An area, or `MemoryStorage(data)` for a file's bytes.
+        policy: Keys and hash; None: the SHA-256 hash alone.
+        base: Where the image starts.
+        limit: Most bytes that the image may have; None: what the source holds.
+
+    Raises:
+        StoreError: If the source cannot be read at all.
+    """
+    header: ImageHeader | None = None
+    tlvs: TlvArea | None = None
+    try:
+        found = read_header(source, base)
+        header = found if found.present else None
+        # Bytes of a bare file may end with the last TLV; `check_header` wants room behind the hashed part.
+        check_header(found, source.size - base + 1)
+        tlvs = read_tlvs(source, found, base)
+        _check_bootable(found)
+        info = validate(source, found, policy or VerifyPolicy(), base=base, limit=limit)
+    except ImageInvalid as exc:
+        return Examination(header, tlvs, None, str(exc))
+    return Examination(header, tlvs, info, "")
+
+
+def _check_bootable(header: ImageHeader) -> None:
+    if not header.bootable:
+        raise ImageInvalid(f"header flags 0x{header.flags:x}: not bootable")
+
+
+def scan(source: Readable, base: int = 0) -> ImageListing:
+    """Look at header and TLVs alone, as Zephyr's image list does (img_mgmt.c, img_mgmt_read_info).
+
+    Raises:
+        ImageInvalid: If the magic is wrong, there is no TLV area, or not exactly one SHA-256 TLV.
+        StoreError: If the source cannot be read at all.
+    """
+    header = read_header(source, base)
+    if not header.present:
+        raise ImageInvalid(f"header magic is 0x{header.magic:08x}")
+    tlvs = read_tlvs(source, header, base)
+    found = [entry for entry in tlvs.find(TlvType.SHA256) if len(entry.data) == HASH_SIZE and not entry.protected]
+    if len(found) != 1:
+        raise ImageInvalid(f"{len(found)} SHA-256 TLVs of {HASH_SIZE} bytes, one wanted")
+    return ImageListing(header, tlvs, found[0].data)

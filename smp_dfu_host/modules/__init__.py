@@ -1,0 +1,4 @@
+"""nRF Desktop's modules, by their names: what an update is beyond requests and slots.
+
+`dfu_mcumgr` or `smp` (plain) sits between the router and the image group, whichever `[smp] module` says.
+"""

@@ -1,0 +1,126 @@
+"""Whether an upload request may be served, and how: the checks before anything is written, in Zephyr's order.
+
+Source: zephyr subsys/mgmt/mcumgr/grp/img_mgmt/src/zephyr_img_mgmt.c, img_mgmt_upload_inspect. Different on purpose:
+lengths that cannot come out right are refused at once, and with `[image] validate_upload` so is a header that the boot
+loader refuses.
+"""
+
+from dataclasses import dataclass
+
+from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageFlag, ImageHeader, ImageInvalid, check_header
+from smp_dfu_host.store.faults import Fault, SlotRefusal
+from smp_dfu_host.store.slots import SlotStore
+
+SHA_SIZE = 32
+"""Most bytes of the `sha` that clients name an upload by; shorter ones are taken as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """An upload request; None: not given."""
+
+    off: int | None
+    data: bytes = b""
+    size: int | None = None
+    """`len`: of the whole upload, in bytes; wanted at offset 0."""
+    sha: bytes = b""
+    """SHA-256 of the whole upload, or the beginning of it."""
+    upgrade: bool = False
+    """Refuse what is not higher than the running version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done with a chunk."""
+
+    proceed: bool
+    """False: nothing is written; `off` is where the client has to go on."""
+    off: int
+    slot: int = 0
+    size: int = 0
+    """Of the whole upload, in bytes."""
+    sha: bytes = b""
+
+    @property
+    def first(self) -> bool:
+        """Whether a new session begins with it."""
+        return self.proceed and not self.off
+
+
+class Admission:
+    """The checks of a first chunk.
+
+    Args:
+        store: Where it is to go.
+        validate: Whether to refuse what the boot loader would refuse later.
+    """
+
+    def __init__(self, store: SlotStore, *, validate: bool) -> None:
+        self._store = store
+        self._validate = validate
+
+    def check(self, chunk: Chunk) -> None:
+        """Check what can be seen from the request alone.
+
+        Raises:
+            SlotRefusal: If it cannot begin an upload.
+        """
+        if len(chunk.data) < ImageHeader.SIZE:
+            raise SlotRefusal(
+                Fault.SHORT_HEADER, f"first chunk of {len(chunk.data)} bytes, a header has {ImageHeader.SIZE}"
+            )
+        if chunk.size is None:
+            raise SlotRefusal(Fault.NO_LENGTH, "first chunk without len")
+        if ImageHeader.parse(chunk.data).magic != IMAGE_MAGIC:
+            raise SlotRefusal(Fault.BAD_MAGIC, f"first chunk begins with {chunk.data[:4].hex()}, not an image's magic")
+        if len(chunk.sha) > SHA_SIZE:
+            raise SlotRefusal(Fault.INVALID_HASH, f"sha of {len(chunk.sha)} bytes, limit is {SHA_SIZE}")
+
+    def place(self, chunk: Chunk) -> Step:
+        """Find a slot for a new upload that passed `check`.
+
+        Raises:
+            SlotRefusal: If no slot is free, or the image does not fit it.
+        """
+        slot = self._store.upload_slot()
+        size, limit = chunk.size or 0, self._store.layout.slot_size
+        if size > limit:
+            raise SlotRefusal(Fault.TOO_LARGE, f"{size} bytes, slot {slot} has {limit}")
+        if len(chunk.data) > size:
+            raise SlotRefusal(Fault.OVERRUN, f"first chunk of {len(chunk.data)} bytes, len is {size}")
+        header = ImageHeader.parse(chunk.data)
+        self._check_address(header, slot)
+        if chunk.upgrade:
+            self._check_newer(header)
+        if self._validate:
+            self._check_bootable(header)
+        return Step(proceed=True, off=0, slot=slot, size=size, sha=chunk.sha)
+
+    def _check_address(self, header: ImageHeader, slot: int) -> None:
+        layout, fixed = self._store.layout, bool(header.flags & ImageFlag.ROM_FIXED)
+        address = layout.address + slot * layout.slot_size
+        if self._store.options.mode.picks_slot and fixed and header.load_addr != address:
+            reason = f"image for flash address 0x{header.load_addr:x}, slot {slot} is at 0x{address:x}"
+            raise SlotRefusal(Fault.BAD_ADDRESS, reason)
+
+    def _check_newer(self, header: ImageHeader) -> None:
+        running = self._store.running_slot()
+        listed = None if running is None else self._store.listed(running)
+        if listed is None:
+            raise SlotRefusal(Fault.VERSION_UNKNOWN, "the running image cannot be read")
+        if header.version <= listed.header.version:
+            reason = f"version {header.version} is not higher than {listed.header.version}, which runs"
+            raise SlotRefusal(Fault.NOT_NEWER, reason)
+
+    def _check_bootable(self, header: ImageHeader) -> None:
+        limit = self._store.max_image_size()
+        if header.hashed_size > limit:
+            raise SlotRefusal(
+                Fault.TOO_LARGE, f"image of {header.hashed_size} bytes and more, the boot loader takes {limit}"
+            )
+        try:
+            check_header(header, self._store.layout.slot_size)
+        except ImageInvalid as exc:
+            raise SlotRefusal(Fault.INVALID_IMAGE, str(exc)) from exc
+        if not header.bootable:
+            raise SlotRefusal(Fault.INVALID_IMAGE, "the image is flagged as not bootable")

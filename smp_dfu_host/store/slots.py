@@ -1,0 +1,333 @@
+"""The slots: files that are what the flash would be, and the boot loader that moves images between them.
+
+Durability. What is answered is on the disk, or is told to be resumable:
+
+- Creation, boot, erase and load write whole new files and replace the old ones by one commit (store/commit.py): synced
+  data, one rename that decides, and redo at the next start. A power cut shows the slots before or after, never a swap
+  half done.
+- Test and confirm write a few flash cells into the slot's file, in MCUboot's order, and sync it before the answer; cut
+  between two of them, the boot loader reads what it would read on a device, and acts as there.
+- Upload chunks survive the end of the process as soon as they are answered, because the kernel has them; a power cut of
+  the host takes back what was not synced yet, and the session knows how much that is (store/upload.py).
+
+Boot runs the byte-true engine over memory. Everything that changes files holds `store.lock` meanwhile, across
+processes. Reading needs no lock: all slots are opened, and opened again if a commit replaced one at that moment.
+
+An image that ran, was not confirmed and was swapped out again cannot be confirmed by its hash while it lies in the
+other slot, unless `[image] confirm_rolled_back` says so: phone apps confirm after a reset without looking which image
+runs, and would make the bad one permanent. It can still be tested, which makes nothing permanent, and it stays in the
+list, where people can see it. An upload, erase or load of the slot forgets it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from smp_dfu_host.config import Config
+from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot.boot import Bootloader
+from smp_dfu_host.mcuboot.flash import FlashArea, FlashMeter, MemoryStorage, PowerCut
+from smp_dfu_host.mcuboot.options import BootResult
+from smp_dfu_host.mcuboot.swap_type import SwapType
+from smp_dfu_host.mcuboot.trailer import Field
+from smp_dfu_host.mcuboot.verify import examine
+from smp_dfu_host.store import state as states
+from smp_dfu_host.store.creation import boot_options, make_bootloader, prepare
+from smp_dfu_host.store.faults import Fault, SlotRefusal
+from smp_dfu_host.store.files import Overlay, read_file, replace_durably
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Layout
+from smp_dfu_host.store.listing import BootType, Listed, NextBoot, SlotView, next_boot, read_listed, view
+from smp_dfu_host.store.schedule import find_slot, must_write
+from smp_dfu_host.store.slot_files import Areas, SlotFiles
+from smp_dfu_host.store.state import BootState
+from smp_dfu_host.store.upload_record import UploadRecord
+
+
+class SlotStore:
+    """The slots of a device, in a folder; made, if there are none, on construction.
+
+    Several processes may use one folder. Methods block for as long as the disk takes. Slot numbers count through all
+    images. Methods that read the slots raise `StoreError` if a slot's file is missing or of the wrong size.
+
+    Raises:
+        ConfigError: If a key or the factory image cannot be used, or keys are configured and there is no factory image.
+        StoreError: If the folder or a file in it is not what it should be.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.layout = Layout.from_config(config)
+        self.options = boot_options(config)
+        self._image = config.image
+        self._files = SlotFiles(self.layout)
+        prepare(self._files, self.options, config.image.factory)
+
+    def state(self) -> BootState:
+        """Return what the last run of the boot loader did."""
+        return states.load(read_file(self.layout.state))
+
+    def running_slot(self, image: int = 0) -> int | None:
+        """Return the slot that runs, or None if no image booted."""
+        return self.state().slot(image)
+
+    @contextmanager
+    def reading(self) -> Iterator[Areas]:
+        """Give all slots as flash, as they are at one moment; do not write to them."""
+        with self._files.areas() as (areas, _):
+            yield areas
+
+    def bootloader(self, areas: Areas) -> Bootloader:
+        """Return a boot loader for those slots."""
+        return make_bootloader(self.options, areas)
+
+    def slots(self) -> list[SlotView]:
+        """Return the image list: the slots that read as an image, in order."""
+        views = []
+        with self.reading() as areas:
+            state = self.state()
+            for slot, area in enumerate(areas):
+                image = slot // SLOTS_OF_IMAGE
+                if listed := read_listed(area):
+                    plan = self._next_boot(image, areas, state)
+                    views.append(view(image, slot, area.size, listed, state.slot(image), plan))
+        return views
+
+    def listed(self, slot: int) -> Listed | None:
+        """Return the image in a slot, or None if it does not read as one."""
+        with self.reading() as areas:
+            return read_listed(areas[slot])
+
+    def next_boot(self, image: int = 0) -> NextBoot:
+        """Return what the next boot runs, as far as trailers, or in direct-xip versions, tell."""
+        with self.reading() as areas:
+            return self._next_boot(image, areas, self.state())
+
+    def swap_type(self, image: int = 0) -> SwapType:
+        """Return what the trailers ask the next boot for."""
+        with self.reading() as areas:
+            return self.bootloader(areas).swap_type(image)
+
+    def max_image_size(self, image: int = 0) -> int:
+        """Return the most bytes, header to last TLV, that the boot loader accepts in an image."""
+        with self.reading() as areas:
+            return self.bootloader(areas).max_image_size(image)
+
+    def trailer_fields(self, slot: int) -> tuple[Field, ...]:
+        """Return the trailer of a slot, field by field, for pictures."""
+        with self.reading() as areas:
+            return self.bootloader(areas).trailer(*divmod(slot, SLOTS_OF_IMAGE)).fields()
+
+    def trailer_offset(self, slot: int) -> int:
+        """Return where the trailer of a slot starts, swap status included."""
+        layout = self.options.rules.layout(self.layout.slot_size, self.layout.align)
+        return max(layout.status, 0)
+
+    def upload_slot(self, image: int = 0) -> int:
+        """Return the slot that an upload goes to: the one that does not run.
+
+        Raises:
+            SlotRefusal: If a revert is to go back to the image in it.
+        """
+        slot = _other(self.state().slot(image) or 0)
+        if self.next_boot(image) == NextBoot(BootType.REVERT, slot):
+            raise SlotRefusal(Fault.IN_USE, f"slot {slot} holds the image that the next boot reverts to")
+        return slot
+
+    def check_image(self, area: FlashArea) -> None:
+        """Refuse an image that the boot loader would refuse.
+
+        Raises:
+            SlotRefusal: With the reason.
+        """
+        found = examine(area, self.options.policy, limit=self.max_image_size())
+        if not found.valid:
+            raise SlotRefusal(Fault.INVALID_IMAGE, found.reason)
+
+    def boot(self, cut_before: int | None = None) -> BootResult:
+        """Run the boot loader once and keep what it did; an upload into a slot that it changed is forgotten.
+
+        Args:
+            cut_before: Cut the power before that flash operation, counted from 1, and keep the interrupted flash.
+
+        Raises:
+            PowerCut: If asked for, after the interrupted flash was kept.
+            StoreError: If the slots cannot be read, or the result cannot be kept.
+        """
+        with self._files.exclusive(), self._files.staged() as overlays:
+            areas = self.layout.areas(lambda slot: overlays[slot], FlashMeter(cut_before))
+            try:
+                result = self.bootloader(areas).boot()
+            except PowerCut:
+                self._keep(overlays, self.state())
+                raise
+            self._keep(overlays, _booted(self.state(), result, areas))
+            return result
+
+    def preview_boot(self) -> BootResult:
+        """Return what the boot loader would do; nothing is written."""
+        with self._files.staged() as overlays:
+            return self.bootloader(self.layout.areas(lambda slot: overlays[slot])).boot()
+
+    def set_state(self, digest: bytes | None, *, confirm: bool) -> int | None:
+        """Schedule an image for the next boot, or confirm the running one; return the slot if that was confirmed.
+
+        Args:
+            digest: The image's hash; None or empty: the running one.
+            confirm: For good; False: for one boot.
+
+        Raises:
+            SlotRefusal: If that cannot be done now (store/schedule.py).
+            StoreError: If the slot's trailer does not take it.
+        """
+        if self.options.mode.picks_slot:
+            raise SlotRefusal(
+                Fault.NOT_SUPPORTED, f"{self.options.mode.value}: the higher version runs, marks do not count"
+            )
+        with self._files.exclusive(), self._files.areas() as (areas, files):
+            state = self.state()
+            active = state.slot(0) or 0
+            slot = find_slot(areas, digest, active, confirm=confirm)
+            if confirm and slot != active:
+                self._check_rolled_back(slot, areas[slot], state)
+            if not must_write(slot, active, self._next_boot(0, areas, state), confirm=confirm):
+                return None
+            self.bootloader(areas).set_next(0, slot, active=slot == active, confirm=confirm)
+            files[slot].sync()
+            return slot if slot == active else None
+
+    def confirm_running(self, image: int = 0) -> None:
+        """Confirm the running image, as an application does for itself (Zephyr's boot_write_img_confirmed).
+
+        Raises:
+            StoreError: If no image runs, or its trailer does not take it.
+        """
+        with self._files.exclusive(), self._files.areas() as (areas, files):
+            slot = self.state().slot(image)
+            if slot is None:
+                raise StoreError("no image runs that could be confirmed")
+            before = areas[slot].generation
+            self.bootloader(areas).set_next(image, slot % SLOTS_OF_IMAGE, active=True, confirm=True)
+            if areas[slot].generation != before:
+                files[slot].sync()
+
+    def erase(self, slot: int) -> None:
+        """Erase a slot; a schedule in it is cancelled, an upload is forgotten.
+
+        Raises:
+            SlotRefusal: If there is no such slot (an upload is forgotten all the same), or it is in use.
+            StoreError: If it cannot be written.
+        """
+        if slot not in self.layout.slots:
+            self.close_uploads()
+            raise self._no_such_slot(slot)
+        with self._files.exclusive():
+            self._check_free(slot)
+            self._replace(slot, self.layout.blank())
+
+    def load(self, slot: int, data: bytes, *, check: bool = True) -> None:
+        """Put an image, or the dump of a whole slot, into a slot; the rest of the slot is erased.
+
+        Args:
+            slot: Any slot that is not in use; while no image boots, any slot.
+            data: The file's bytes.
+            check: Refuse what the boot loader would refuse.
+
+        Raises:
+            SlotRefusal: If the slot is in use, or the image is not right.
+            StoreError: If it cannot be written.
+        """
+        if slot not in self.layout.slots:
+            raise self._no_such_slot(slot)
+        if len(data) > self.layout.slot_size:
+            raise SlotRefusal(Fault.TOO_LARGE, f"{len(data)} bytes, slot {slot} has {self.layout.slot_size}")
+        contents = data + self.layout.blank()[len(data) :]
+        if check:
+            self.check_image(self.layout.area(slot, MemoryStorage(contents)))
+        with self._files.exclusive():
+            self._check_free(slot)
+            self._replace(slot, contents)
+
+    @contextmanager
+    def writing(self, slot: int) -> Iterator[FlashArea]:
+        """Give a slot as flash to change in place, for a new image; what was known of the old one is forgotten."""
+        with self._files.exclusive(), self._files.areas() as (areas, _):
+            state = self.state()
+            if slot in state.rolled_back:
+                replace_durably(self.layout.state, state.without_rollback(slot).dump())
+            yield areas[slot]
+
+    def drop_upload(self, owner: str) -> None:
+        """Forget the upload session if it is this owner's; a later upload begins at offset 0."""
+        record = UploadRecord.read(self.layout.upload)
+        if record and record.owned_by(owner):
+            self.close_uploads()
+
+    def close_uploads(self) -> None:
+        """Forget the upload session, whosever it is, in every process."""
+        self.layout.upload.unlink(missing_ok=True)
+
+    def _next_boot(self, image: int, areas: Areas, state: BootState) -> NextBoot:
+        active = state.slot(image) or 0
+        if not self.options.mode.picks_slot:
+            return next_boot(self.bootloader(areas).swap_type(image), active, _other(active))
+        mine, its = read_listed(areas[active]), read_listed(areas[_other(active)])
+        higher = mine is not None and its is not None and its.header.version > mine.header.version
+        return NextBoot(BootType.NORMAL, _other(active) if higher else active)
+
+    def _check_rolled_back(self, slot: int, area: FlashArea, state: BootState) -> None:
+        listed = read_listed(area)
+        known = listed is not None and state.rolled_back.get(slot) == listed.hash.hex()
+        if known and not self._image.confirm_rolled_back:
+            raise SlotRefusal(
+                Fault.ROLLED_BACK, f"the image in slot {slot} ran and was rolled back: test it, or load it anew"
+            )
+
+    def _check_free(self, slot: int) -> None:
+        """Refuse a slot that runs, or that a revert goes back to."""
+        state = self.state()
+        if slot == state.slot(slot // SLOTS_OF_IMAGE):
+            raise SlotRefusal(Fault.IN_USE, f"slot {slot} is running")
+        if state.ok and self.next_boot(slot // SLOTS_OF_IMAGE) == NextBoot(BootType.REVERT, slot):
+            raise SlotRefusal(Fault.IN_USE, f"slot {slot} holds the image that the next boot reverts to")
+
+    def _no_such_slot(self, slot: int) -> SlotRefusal:
+        # The next two would be a second image's. Beyond, Zephyr finds no flash area and says so (img_mgmt_erase_slot).
+        fault = Fault.INVALID_SLOT if slot < self.layout.slots.stop + SLOTS_OF_IMAGE else Fault.NO_AREA
+        return SlotRefusal(fault, f"slot {slot}: there are slots 0 to {self.layout.slots.stop - 1}")
+
+    def _replace(self, slot: int, contents: bytes) -> None:
+        self.close_uploads()
+        state = self.state().without_rollback(slot)
+        self._files.replace({self.layout.slot(slot): contents, self.layout.state: state.dump()})
+
+    def _keep(self, overlays: tuple[Overlay, ...], state: BootState) -> None:
+        """Commit the changed slots and the state as one."""
+        changed = {slot: overlay for slot, overlay in enumerate(overlays) if overlay.changed}
+        record = UploadRecord.read(self.layout.upload)
+        if record and record.slot in changed:
+            self.close_uploads()
+        slots = {self.layout.slot(slot): overlay for slot, overlay in changed.items()}
+        self._files.replace({**slots, self.layout.state: state.dump()})
+
+
+def _booted(before: BootState, result: BootResult, areas: Areas) -> BootState:
+    """Return the state after a boot."""
+    digests = {slot: listed.hash.hex() for slot, area in enumerate(areas) if (listed := read_listed(area))}
+    rolled_back = {slot: known for slot, known in before.rolled_back.items() if digests.get(slot) == known}
+    for image, done in enumerate(result.swap_type_done):
+        slot = image * SLOTS_OF_IMAGE + 1
+        if done is SwapType.REVERT and slot in digests:
+            rolled_back[slot] = digests[slot]
+    return BootState(
+        boots=before.boots + 1,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        ok=result.ok,
+        reason="" if result.ok else result.stopped or "; ".join(result.actions) or "no image boots",
+        actions=result.actions,
+        running=tuple(image * SLOTS_OF_IMAGE + (slot or 0) for image, slot in enumerate(result.active_slots)) or (0,),
+        rolled_back=rolled_back,
+    )
+
+
+def _other(slot: int) -> int:
+    """Return the other slot of the same image."""
+    return slot ^ 1

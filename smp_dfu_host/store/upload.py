@@ -1,0 +1,275 @@
+"""The upload session: one for the server, as in Zephyr, kept in a file so that it outlives the process.
+
+    off = 0 ─► begin: erase what is needed ─► write, write, ... ─► finish: sync, compare, forget
+                          └── sync now and then, in another thread ──┘
+
+The session is the server's, not a link's or a transport's. It ends when it is finished, when a request is refused,
+when another upload begins, and when its file is removed: at an erase, a reset, and when the DFU lock goes to somebody
+else. It is also over when the lock's counter is not the one that it began with.
+
+What survives: a chunk that was answered is in the kernel (data, then the record that counts it), so it survives the end
+of the process, however sudden. If the host itself was started anew since, which its boot id tells, only the synced part
+counts; the client is told so when it resumes. The last chunk is answered after everything is synced. Until then the
+record does not count it, so that a session found at start is never complete and always has a chunk to come.
+
+Not told by a record: that bytes behind `off` were written already. They are written again, with the same bytes.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.admission import Admission, Chunk, Step
+from smp_dfu_host.store.faults import Fault, SlotRefusal
+from smp_dfu_host.store.files import sync_folder
+from smp_dfu_host.store.slots import SlotStore
+from smp_dfu_host.store.upload_record import UploadRecord, boot_id, owner_bytes
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an upload is."""
+
+    off: int
+    """Bytes that are there."""
+    size: int
+    """Bytes of the whole."""
+    unsynced: int
+    """Bytes that a power cut of the host would take back."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether `finish` is due."""
+        return self.off == self.size
+
+
+class _Session:
+    """An open session: its record, its two files, and the hash of what is written so far."""
+
+    def __init__(self, record: UploadRecord, record_file: int, slot_file: int) -> None:
+        self.record = record
+        self.record_file = record_file
+        self.slot_file = slot_file
+        self.hash = hashlib.sha256()
+        for offset in range(0, record.off, _CHUNK):
+            self.hash.update(os.pread(slot_file, min(_CHUNK, record.off - offset), offset))
+
+    def alive(self, counter: int) -> bool:
+        """Tell whether nobody has ended it: both files still have their names, and the lock was nobody else's."""
+        linked = os.fstat(self.record_file).st_nlink and os.fstat(self.slot_file).st_nlink
+        return bool(linked) and self.record.counter == counter
+
+    def close(self) -> None:
+        os.close(self.record_file)
+        os.close(self.slot_file)
+
+
+class Uploads:
+    """The upload session of a store, if there is one; only `sync` may be called from another thread.
+
+    Args:
+        store: Where uploads go.
+        validate: Refuse what the boot loader would refuse later (`[image] validate_upload`).
+        boot: Returns the host's boot id.
+    """
+
+    def __init__(self, store: SlotStore, *, validate: bool = True, boot: Callable[[], bytes] = boot_id) -> None:
+        self._store = store
+        self._validate = validate
+        self._admission = Admission(store, validate=validate)
+        self._boot = boot
+        self._session: _Session | None = None
+        self._lock = threading.Lock()
+
+    def inspect(self, chunk: Chunk, counter: int) -> Step:
+        """Decide what is to be done with a chunk; nothing is changed.
+
+        Args:
+            chunk: The request.
+            counter: The DFU lock's counter.
+
+        Raises:
+            SlotRefusal: If it is refused; the caller ends the session with `drop`.
+            StoreError: If the store cannot be read.
+        """
+        if chunk.off is None:
+            raise SlotRefusal(Fault.NO_OFFSET, "chunk without off")
+        session = self._current(counter)
+        off = session.record.off if session else 0
+        if chunk.off == 0:
+            self._admission.check(chunk)
+            if session and chunk.sha and chunk.sha == session.record.sha:
+                return Step(proceed=False, off=off)
+            return self._admission.place(chunk)
+        if session is None or chunk.off != off:
+            return Step(proceed=False, off=off)
+        if off + len(chunk.data) > session.record.size:
+            raise SlotRefusal(Fault.OVERRUN, f"{len(chunk.data)} bytes at {off}, len is {session.record.size}")
+        return Step(True, off, session.record.slot, session.record.size, session.record.sha)
+
+    def holds(self, step: Step) -> bool:
+        """Tell whether the slot holds just what is about to be uploaded, by its SHA-256."""
+        if len(step.sha) != hashlib.sha256().digest_size:
+            return False
+        state = hashlib.sha256()
+        with self._store.reading() as areas:
+            for offset in range(0, step.size, _CHUNK):
+                state.update(areas[step.slot].read(offset, min(_CHUNK, step.size - offset)))
+        return state.digest() == step.sha
+
+    def begin(self, step: Step, owner: str, counter: int) -> None:
+        """Open a session for a first chunk: erase the sectors that it needs, and the trailer's.
+
+        Raises:
+            StoreError: If the slot cannot be erased.
+        """
+        self.drop()
+        path = self._store.layout.slot(step.slot)
+        trailer = self._store.trailer_offset(step.slot)
+        with self._store.writing(step.slot) as area:
+            for number, size in enumerate(area.sectors):
+                offset = area.sector_offset(number)
+                if (offset < step.size or offset + size > trailer) and not area.is_erased(offset, size):
+                    area.erase(offset, size)
+        with _os_errors(str(path)):
+            slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            inode = os.fstat(slot_file).st_ino
+            record = UploadRecord(
+                self._boot(), counter, inode, step.slot, step.size, 0, 0, step.sha, owner_bytes(owner)
+            )
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            record_file = os.open(self._store.layout.upload, flags, 0o644)
+            record.write(record_file)
+        self._session = _Session(record, record_file, slot_file)
+
+    def write(self, data: bytes) -> Progress:
+        """Write the chunk that `inspect` let through.
+
+        Raises:
+            StoreError: If it cannot be written; the caller ends the session with `drop`.
+        """
+        session = self._open_session()
+        record = session.record
+        with _os_errors(str(self._store.layout.slot(record.slot))):
+            if os.pwrite(session.slot_file, data, record.off) != len(data):
+                raise StoreError(f"{len(data)} bytes at 0x{record.off:x}: written in part; is the disk full?")
+        session.hash.update(data)
+        with self._lock, _os_errors(str(self._store.layout.upload)):
+            session.record = replace(session.record, off=record.off + len(data))
+            if session.record.off < record.size:
+                session.record.write(session.record_file)
+            return Progress(session.record.off, record.size, session.record.off - session.record.durable)
+
+    def sync(self) -> None:
+        """Make what is written so far survive a power cut of the host; may run beside `write`, in another thread.
+
+        Raises:
+            StoreError: If the disk reports an error.
+        """
+        with self._lock:
+            session = self._session
+            if session is None:
+                return
+            off, slot_file, record_file = session.record.off, os.dup(session.slot_file), os.dup(session.record_file)
+        try:
+            with _os_errors("upload"):
+                os.fsync(slot_file)
+                with self._lock:
+                    if self._session is not session:
+                        return
+                    session.record = replace(session.record, durable=max(off, session.record.durable))
+                    if session.record.off < session.record.size:
+                        session.record.write(record_file)
+                os.fsync(record_file)
+        finally:
+            os.close(slot_file)
+            os.close(record_file)
+
+    def finish(self) -> bool | None:
+        """End the session of a complete upload: sync it, and compare it with the `sha` that came with it.
+
+        Returns:
+            Whether they match; None if there was no `sha`. A shorter one is compared with the beginning of the hash.
+
+        Raises:
+            SlotRefusal: If the boot loader would refuse the image; the slot is erased then.
+            StoreError: If the disk reports an error.
+        """
+        session = self._open_session()
+        record = session.record
+        with _os_errors(str(self._store.layout.slot(record.slot))):
+            os.fsync(session.slot_file)
+        match = session.hash.digest().startswith(record.sha) if record.sha else None
+        if self._validate and match is not False:
+            self._check(record.slot)
+        self.drop()
+        sync_folder(self._store.layout.folder)
+        return match
+
+    def drop(self) -> None:
+        """End the session, if there is one."""
+        self._store.close_uploads()
+        self._close()
+
+    def _check(self, slot: int) -> None:
+        """Refuse what the boot loader would refuse, and leave nothing of it that could be marked."""
+        try:
+            with self._store.reading() as areas:
+                self._store.check_image(areas[slot])
+        except SlotRefusal:
+            self.drop()
+            self._store.erase(slot)
+            raise
+
+    def _current(self, counter: int) -> _Session | None:
+        """Return the session that is open, perhaps since an earlier process."""
+        if self._session and not self._session.alive(counter):
+            if os.fstat(self._session.record_file).st_nlink:  # over, and nobody has removed its file
+                self._store.close_uploads()
+            self._close()
+        if self._session is None:
+            self._session = self._found(counter)
+        return self._session
+
+    def _found(self, counter: int) -> _Session | None:
+        """Return the session that an earlier process left; remove one that is over."""
+        layout = self._store.layout
+        record = UploadRecord.read(layout.upload)
+        if record is None:
+            return None
+        if record.boot != self._boot():
+            record = replace(record, boot=self._boot(), off=record.durable)
+        path = layout.slot(record.slot)
+        if record.counter != counter or record.inode != path.stat().st_ino or not record.off:
+            self._store.close_uploads()
+            return None
+        with _os_errors(str(path)):
+            slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            record_file = os.open(layout.upload, os.O_RDWR | os.O_CLOEXEC)
+            record.write(record_file)
+        return _Session(record, record_file, slot_file)
+
+    def _open_session(self) -> _Session:
+        if self._session is None:
+            raise StoreError("no upload is going on")
+        return self._session
+
+    def _close(self) -> None:
+        with self._lock:
+            session, self._session = self._session, None
+        if session:
+            session.close()
+
+
+@contextmanager
+def _os_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StoreError(f"{what}: {exc.strerror}") from exc

@@ -1,0 +1,194 @@
+"""The connection to the system D-Bus: dbus-next, mended where a burst would kill it.
+
+dbus-next 0.2.3 takes a full socket (EAGAIN) for the end of the connection (altdesktop/python-dbus-next issue 153), and bless
+0.3.0 opens it without passing of file descriptors, which AcquireNotify needs. The names overridden here are pinned by
+tests/transport/ble/test_bluez_contract.py.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+
+import asyncio
+import socket
+from array import array
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from dbus_next.aio import message_bus
+from dbus_next.auth import AuthExternal
+from dbus_next.constants import BusType, MessageType
+from dbus_next.errors import DBusError
+from dbus_next.message import Message
+
+from smp_dfu_host.errors import TransportError
+
+ANSWER_S = 10.0
+"""Longest wait for the answer to a D-Bus call; Device1.Disconnect takes 2.2 s, the rest milliseconds."""
+
+NO_BUS = "no system D-Bus ({reason}); start it: systemctl start dbus (Debian: apt install dbus)"
+NO_BLUETOOTHD = "bluetoothd is not running; start it: systemctl start bluetooth (Debian: apt install bluez)"
+NO_PERMISSION = (
+    "no permission to use bluetoothd; run as root or a user of the group `bluetooth`: usermod -aG bluetooth USER"
+)
+ABSENT = ("ServiceUnknown", "NameHasNoOwner", "Spawn", "NoReply", "Disconnected")
+"""What the names of the D-Bus errors hold that mean: nobody is there."""
+
+
+class BusError(TransportError):
+    """A D-Bus call was refused or not answered."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+        """The error's D-Bus name, such as `org.bluez.Error.Failed`."""
+
+
+def bus_error(exc: DBusError) -> BusError:
+    """Return a D-Bus error as ours, saying what to do where that is known."""
+    name = str(exc.type)
+    if any(word in name for word in ABSENT):
+        return BusError(name, NO_BLUETOOTHD)
+    if name.endswith("AccessDenied"):
+        return BusError(name, NO_PERMISSION)
+    return BusError(name, f"bluetoothd: {exc.text or name}")
+
+
+class PatientWriter(message_bus._MessageWriter):  # noqa: SLF001  (the one place where the fault can be mended)
+    """Writes messages to the bus; a full socket means: go on when it is writable."""
+
+    def write_callback(self) -> None:
+        """Write what the socket takes (called whenever it is writable)."""
+        try:
+            while self._next():
+                self._write()
+                if self.offset < len(self.buf):
+                    return
+                self.buf = None
+                if self.fut and not self.fut.done():
+                    self.fut.set_result(None)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            if self.fut and not self.fut.done():
+                self.fut.set_exception(exc)
+            self.bus._finalize(exc)  # noqa: SLF001  (as the base class does)
+
+    def _next(self) -> bool:
+        if self.buf is None:
+            if self.messages.empty():
+                self.loop.remove_writer(self.fd)
+                return False
+            data, self.unix_fds, self.fut = self.messages.get_nowait()
+            self.buf, self.offset = memoryview(data), 0
+        return True
+
+    def _write(self) -> None:
+        rest = self.buf[self.offset :]
+        if self.unix_fds:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", self.unix_fds))]
+            self.offset += self.sock.sendmsg([rest], rights)
+            self.unix_fds = None
+        else:
+            self.offset += self.sock.send(rest)
+
+
+class Bus(message_bus.MessageBus):
+    """The system bus, able to pass file descriptors and to survive bursts."""
+
+    def __init__(self) -> None:
+        super().__init__(bus_type=BusType.SYSTEM, negotiate_unix_fd=True, auth=AuthExternal())
+        self._writer = PatientWriter(self)
+
+    @classmethod
+    async def open(cls) -> "Bus":
+        """Connect to the system bus.
+
+        Raises:
+            TransportError: If there is none.
+        """
+        bus: Bus | None = None
+        try:
+            bus = cls()
+            async with asyncio.timeout(ANSWER_S):
+                await bus.connect()
+        except (OSError, EOFError, message_bus.AuthError, DBusError) as exc:
+            if bus:
+                bus._release()
+            raise TransportError(
+                NO_BUS.format(reason=getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
+            ) from exc
+        return bus
+
+    def _setup_socket(self) -> None:
+        try:
+            super()._setup_socket()
+        except OSError:
+            self._release()  # dbus-next leaves them open
+            raise
+
+    def send(self, msg: Message) -> "asyncio.Future[None]":
+        """Send a message; the future is done when the socket has taken it."""
+        if self._disconnected or self._user_disconnect:
+            # dbus-next would watch a descriptor that may be somebody else's by now
+            future: asyncio.Future[None] = self._loop.create_future()
+            future.set_exception(EOFError("the D-Bus connection is closed"))
+            future.exception()  # not every caller waits
+            return future
+        sent: asyncio.Future[None] = super().send(msg)
+        return sent
+
+    async def ask(self, path: str, method: str, signature: str = "", *body: object, to: str = "org.bluez") -> list[Any]:
+        """Call `interface.Method` of an object and return what it answers.
+
+        Raises:
+            BusError: If it is refused or not answered within ANSWER_S.
+        """
+        interface, member = method.rsplit(".", 1)
+        message = Message(
+            destination=to, path=path, interface=interface, member=member, signature=signature, body=list(body)
+        )
+        if not self.connected:
+            raise BusError("closed", NO_BUS.format(reason="the connection was lost"))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                reply = await self.call(message)
+        except TimeoutError as exc:
+            raise BusError("timeout", f"bluetoothd: no answer to {member} within {ANSWER_S:g} s") from exc
+        except (OSError, EOFError) as exc:
+            raise BusError("closed", NO_BUS.format(reason="the connection was lost")) from exc
+        if reply is None:
+            return []
+        if reply.message_type is MessageType.ERROR:
+            raise bus_error(DBusError(reply.error_name, str(reply.body[0]) if reply.body else ""))
+        return list(reply.body)
+
+    async def watch(self, *rules: str) -> None:
+        """Have the signals that match those rules sent to us."""
+        for rule in rules:
+            await self.ask(
+                "/org/freedesktop/DBus", "org.freedesktop.DBus.AddMatch", "s", rule, to="org.freedesktop.DBus"
+            )
+
+    async def answer_with_fd(self, call: Message, signature: str, body: Sequence[object], fd: int) -> None:
+        """Answer a call and pass a descriptor along, which the caller closes afterwards.
+
+        Raises:
+            BusError: If the connection is lost.
+        """
+        try:
+            await self.send(Message.new_method_return(call, signature, list(body), unix_fds=[fd]))
+        except (OSError, EOFError) as exc:
+            raise BusError("closed", NO_BUS.format(reason="the connection was lost")) from exc
+
+    async def close(self) -> None:
+        """Disconnect; can be called twice."""
+        if not self._user_disconnect and not self._disconnected:
+            self.disconnect()
+            with suppress(OSError, EOFError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await self.wait_for_disconnect()
+        self._release()
+
+    def _release(self) -> None:
+        self._stream.close()
+        self._sock.close()

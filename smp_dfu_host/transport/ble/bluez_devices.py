@@ -1,0 +1,198 @@
+"""Who is there: bluetoothd itself, our adapter, and the devices that are connected to it.
+
+A known device connects with a PropertiesChanged, a new one with an InterfacesAdded that says `Connected` at once. The
+objects of bluetoothd vanish without a signal when it ends; NameOwnerChanged is the only one then.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from dbus_next.constants import MessageType
+from dbus_next.message import Message
+from dbus_next.signature import Variant
+
+from smp_dfu_host.errors import TransportError
+from smp_dfu_host.transport.ble.bluez_bus import Bus
+
+log = logging.getLogger(__name__)
+
+ADAPTER = "org.bluez.Adapter1"
+DEVICE = "org.bluez.Device1"
+ADVERTISING_MANAGER = "org.bluez.LEAdvertisingManager1"
+GATT_MANAGER = "org.bluez.GattManager1"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+OBJECTS = "org.freedesktop.DBus.ObjectManager"
+DBUS = "org.freedesktop.DBus"
+
+WATCHED = (
+    f"type='signal',sender='org.bluez',interface='{PROPERTIES}',member='PropertiesChanged'",
+    f"type='signal',sender='org.bluez',interface='{OBJECTS}'",
+    f"type='signal',sender='{DBUS}',member='NameOwnerChanged',arg0='org.bluez'",
+)
+
+Values = Mapping[str, Variant]
+
+
+class Events(Protocol):
+    """What the watcher tells."""
+
+    def arrived(self, path: str) -> None:
+        """Take note of a device that has connected."""
+        ...
+
+    def left(self, path: str) -> None:
+        """Take note of a device that has disconnected or vanished."""
+        ...
+
+    def identified(self, path: str) -> None:
+        """Take note of a device whose address is another one now."""
+        ...
+
+    def adapter_came(self) -> None:
+        """Take note that the adapter is there (again), with nothing registered on it."""
+        ...
+
+    def adapter_went(self) -> None:
+        """Take note that the adapter, or bluetoothd, is gone and all registrations with it."""
+        ...
+
+
+@dataclass(slots=True)
+class Device:
+    """What BlueZ has told about a device."""
+
+    address: str
+    connected: bool
+
+
+class Devices:
+    """Follows the objects of one adapter.
+
+    Args:
+        adapter: Its name, such as `hci0`.
+    """
+
+    def __init__(self, bus: Bus, adapter: str, events: Events) -> None:
+        self._bus = bus
+        self._name = adapter
+        self._events = events
+        self._known: dict[str, Device] = {}
+        self._owner = ""
+        self._interfaces: set[str] = set()
+        self.path = f"/org/bluez/{adapter}"
+        """The adapter's D-Bus path."""
+
+    @property
+    def present(self) -> bool:
+        """True while an application and an advertisement can be registered on the adapter."""
+        return {ADAPTER, GATT_MANAGER, ADVERTISING_MANAGER} <= self._interfaces
+
+    @property
+    def owner(self) -> str:
+        """bluetoothd's unique name on the bus; empty while it does not run."""
+        return self._owner
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """The devices that are connected, by path."""
+        return frozenset(path for path, device in self._known.items() if device.connected)
+
+    def address(self, path: str) -> str:
+        """Return a device's address; bluetoothd changes it to the identity address when pairing has told it."""
+        if device := self._known.get(path):
+            return device.address
+        return path.rpartition("dev_")[2].replace("_", ":")
+
+    async def open(self) -> Values:
+        """Begin to watch; return the adapter's properties.
+
+        Raises:
+            TransportError: If there is no bluetoothd or no such adapter, or it cannot serve.
+        """
+        self._bus.add_message_handler(self._signal)
+        await self._bus.watch(*WATCHED)
+        (objects,) = await self._bus.ask("/", f"{OBJECTS}.GetManagedObjects")
+        (self._owner,) = await self._bus.ask(
+            f"/{DBUS.replace('.', '/')}", f"{DBUS}.GetNameOwner", "s", "org.bluez", to=DBUS
+        )
+        for path, interfaces in objects.items():
+            self._added(path, interfaces)
+        if self.path not in objects:
+            there = ", ".join(sorted(path.rpartition("/")[2] for path, held in objects.items() if ADAPTER in held))
+            raise TransportError(
+                f"no Bluetooth adapter {self._name}; {f'there is {there}' if there else 'plug one in, or load its driver'}"
+            )
+        properties: Values = objects[self.path][ADAPTER]
+        if not properties["Powered"].value:
+            raise TransportError(
+                f"Bluetooth adapter {self._name} is off; turn it on: rfkill unblock bluetooth; bluetoothctl power on"
+            )
+        if not self.present:
+            raise TransportError(f"Bluetooth adapter {self._name} cannot be a Bluetooth LE peripheral; use another one")
+        return properties
+
+    def _signal(self, message: Message) -> None:
+        if message.message_type is not MessageType.SIGNAL:
+            return
+        if message.sender == DBUS:
+            if message.member == "NameOwnerChanged" and message.body[0] == "org.bluez":
+                self._owned(message.body[2])
+        elif message.sender == self._owner:  # any local user may send us signals
+            match message.member:
+                case "PropertiesChanged":
+                    self._changed(message.path, message.body[0], message.body[1])
+                case "InterfacesAdded":
+                    self._added(*message.body)
+                case "InterfacesRemoved":
+                    self._removed(*message.body)
+
+    def _owned(self, owner: str) -> None:
+        self._owner = owner
+        log.warning("bluetoothd has %s", "started" if owner else "ended; waiting for it")
+        for path in tuple(self._known):
+            self._forget(path)
+        if self._interfaces:
+            self._interfaces.clear()
+            self._events.adapter_went()
+
+    def _added(self, path: str, interfaces: Mapping[str, Values]) -> None:
+        if path == self.path:
+            before = self.present
+            self._interfaces |= interfaces.keys()
+            if self.present and not before:
+                self._events.adapter_came()
+        elif (values := interfaces.get(DEVICE)) and path.startswith(f"{self.path}/"):
+            connected = bool(values["Connected"].value)
+            self._known[path] = Device(str(values["Address"].value), connected)
+            if connected:
+                self._events.arrived(path)
+
+    def _removed(self, path: str, interfaces: list[str]) -> None:
+        if path == self.path:
+            before = self.present
+            self._interfaces -= set(interfaces)
+            if before and not self.present:
+                self._events.adapter_went()
+        elif DEVICE in interfaces:
+            self._forget(path)
+
+    def _changed(self, path: str, interface: str, values: Values) -> None:
+        if interface != DEVICE or not (device := self._known.get(path)):
+            return
+        if "Address" in values:
+            device.address = str(values["Address"].value)
+            self._events.identified(path)
+        if "Connected" in values:
+            device.connected = bool(values["Connected"].value)
+            if device.connected:
+                self._events.arrived(path)
+            else:
+                self._events.left(path)
+
+    def _forget(self, path: str) -> None:
+        if self._known.pop(path, None):
+            self._events.left(path)

@@ -1,0 +1,62 @@
+"""Which version of BlueZ runs: D-Bus does not say."""
+
+import asyncio
+import re
+from pathlib import Path
+
+from smp_dfu_host.transport.ble.bluez_bus import Bus, BusError
+
+Version = tuple[int, int]
+
+DIRECTED: Version = (5, 76)
+"""From here on a notify socket reaches its own central only (bluez src/gatt-database.c, a08ec1a4e)."""
+
+TIMEOUT_S = 3.0
+
+
+async def bluez_version(bus: Bus) -> Version | None:
+    """Return the running daemon's version, such as (5, 66); None if it cannot be told, which callers take for an old one."""
+    for command in (await _running(bus), ["bluetoothctl", "--version"]):
+        if command and (found := parse(await _output(command))):
+            return found
+    return None
+
+
+def parse(output: str) -> Version | None:
+    """Return the version in what `--version` printed."""
+    match = re.search(r"\b(\d+)\.(\d+)\b", output)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+async def _running(bus: Bus) -> list[str]:
+    """Return the command that asks the daemon's own program; only root may own org.bluez, so it can be trusted."""
+    try:
+        owner = "org.freedesktop.DBus"
+        (pid,) = await bus.ask(
+            f"/{owner.replace('.', '/')}", f"{owner}.GetConnectionUnixProcessID", "s", "org.bluez", to=owner
+        )
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (BusError, OSError):
+        return []
+    program = [i for i, word in enumerate(command) if word.endswith("bluetoothd")]
+    return [*command[: program[0] + 1], "--version"] if program else []
+
+
+async def _output(command: list[str]) -> str:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError:
+        return ""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    return output.decode(errors="replace")

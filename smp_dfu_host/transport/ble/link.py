@@ -1,0 +1,227 @@
+"""Bluetooth LE between GATT and SMP: one `BleLink` per connected central. Knows no D-Bus.
+
+    write commands ─► BleLink.written ─► RawFraming ─► queue ─► inbox       (the link's own task waits for the inbox)
+    notifications  ◄─ Gatt.notify ◄─ pieces of what the MTU carries ◄─ BleLink.send
+
+Nobody writes with a response, so nothing that a central wrote may be lost: `written` never waits, the queue behind it
+takes what comes. Whole messages go out under one lock, so that replies never interleave. Everything here (reassembly,
+queue, lock) belongs to one connection and dies with it (zephyr subsys/mgmt/mcumgr/transport/src/smp_bt.c).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from smp_dfu_host.dispatch.peer import Inbox, Peer
+from smp_dfu_host.errors import TransportError, WireError
+from smp_dfu_host.wire.raw import RawFraming
+
+log = logging.getLogger(__name__)
+
+SMP_SERVICE = "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
+"""UUID of the SMP service."""
+SMP_CHARACTERISTIC = "da2e7828-fbce-4e01-ae9e-261174997c48"
+"""UUID of its one characteristic: write without response, notify."""
+
+MIN_MTU = 23
+"""ATT_MTU before an exchange (Core Specification, vol 3 part G 5.2.1)."""
+MAX_VALUE = 512
+"""Longest attribute value, and so the longest notification."""
+NOTIFICATION_OVERHEAD = 5
+"""Bytes of the ATT_MTU that a notification cannot carry: opcode and handle, and a length when the central supports multiple
+notifications. Then BlueZ sends even a single one as ATT_MULTIPLE_HANDLE_VALUE_NTF and cuts what does not fit in silence
+(bluez src/shared/gatt-server.c, bt_gatt_server_send_notification); D-Bus does not say who supports them."""
+QUEUE_LIMIT = 4 << 20
+"""Unserved bytes at which a link is dropped. Clients keep at most 24 messages of 2475 bytes under way; this bounds the
+memory that a central can take which sends without ever waiting for an answer."""
+
+
+def fragment_size(mtu: int, max_fragment: int) -> int:
+    """Return how long a notification to a central with that MTU may be, in bytes."""
+    return min(max(mtu, MIN_MTU) - NOTIFICATION_OVERHEAD, MAX_VALUE, max_fragment)
+
+
+class Gatt(Protocol):
+    """What the GATT server below offers; a central is named by a key, which for BlueZ is its D-Bus path."""
+
+    def address(self, key: str) -> str:
+        """Return the central's identity address when it is known, else the address that it connected with."""
+        ...
+
+    async def notify(self, key: str, value: bytes) -> None:
+        """Send one notification to one central; return when the next may follow.
+
+        Raises:
+            TransportError: If it cannot reach this central, or could not without reaching others too.
+        """
+        ...
+
+    def disconnect(self, key: str) -> None:
+        """Begin to drop the connection to a central."""
+        ...
+
+
+class BleLink:
+    """One connection of one central (see `dispatch.peer.Link`)."""
+
+    def __init__(self, gatt: Gatt, key: str, inbox: Inbox, buf_size: int, max_fragment: int) -> None:
+        self._gatt = gatt
+        self._key = key
+        self._inbox = inbox
+        self._buf_size = buf_size
+        self._max_fragment = max_fragment
+        self._mtu = MIN_MTU
+        self._framing = RawFraming(buf_size)
+        self._packets: asyncio.Queue[bytes] = asyncio.Queue()
+        self._queued = 0
+        self._sending = asyncio.Lock()
+        self._closed = False
+        self._task = asyncio.create_task(self._deliver(), name=f"ble {key}")
+        self.identify()
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end; the owner becomes the identity address when pairing has told it."""
+        return self._peer
+
+    @property
+    def buf_size(self) -> int:
+        """Largest message in either direction, in bytes."""
+        return self._buf_size
+
+    @property
+    def closed(self) -> bool:
+        """True once the connection is gone."""
+        return self._closed
+
+    @property
+    def mtu(self) -> int:
+        """ATT_MTU of the connection as of its last write, in bytes."""
+        return self._mtu
+
+    def identify(self) -> None:
+        """Look up the central's address again."""
+        address = self._gatt.address(self._key)
+        self._peer = Peer("ble", address, f"ble:{address}")
+
+    def subscribed(self) -> None:
+        """Begin anew: a central that subscribes has no half of a message under way."""
+        self._framing.reset()
+
+    def written(self, value: bytes, mtu: int) -> None:
+        """Take one write command of any size; `mtu` is the connection's at that moment, in bytes."""
+        self._mtu = mtu
+        try:
+            for packet in self._framing.feed(value):
+                self._packets.put_nowait(packet)
+                self._queued += len(packet)
+        except WireError as exc:
+            log.warning("%s: dropped what it wrote: %s", self._peer, exc)
+        if self._queued > QUEUE_LIMIT:
+            log.warning(
+                "%s: disconnected, %d bytes of requests wait, limit is %d", self._peer, self._queued, QUEUE_LIMIT
+            )
+            self._gatt.disconnect(self._key)
+
+    async def send(self, message: bytes) -> None:
+        """Send one whole message in notifications of what the MTU carries.
+
+        Raises:
+            TransportError: If the link is gone.
+        """
+        async with self._sending:
+            for piece in self._framing.split(message, fragment_size(self._mtu, self._max_fragment)):
+                if self._closed:
+                    raise TransportError(f"{self._peer}: disconnected")
+                await self._gatt.notify(self._key, piece)
+
+    def close(self) -> None:
+        """End the link: what was not served is lost."""
+        self._closed = True
+        self._task.cancel()
+
+    async def _deliver(self) -> None:
+        while True:
+            packet = await self._packets.get()
+            await self._inbox.put(self, packet)
+            self._queued -= len(packet)
+
+
+class Centrals:
+    """The links of all connected centrals, and who may have one.
+
+    Args:
+        single: Allow one central at a time. BlueZ before 5.76 sends a notification to every subscribed central, so that
+            two of them would read each other's replies (bluez src/gatt-database.c, a08ec1a4e directs them).
+        changed: Called when a central has joined or left, for whoever decides about advertising.
+    """
+
+    def __init__(
+        self, gatt: Gatt, buf_size: int, max_fragment: int, *, single: bool, changed: Callable[[], None]
+    ) -> None:
+        self._gatt = gatt
+        self._buf_size = buf_size
+        self._max_fragment = max_fragment
+        self._single = single
+        self._changed = changed
+        self._links: dict[str, BleLink] = {}
+        self._inbox: Inbox | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The centrals that have a link."""
+        return tuple(self._links)
+
+    @property
+    def full(self) -> bool:
+        """True while no further central may connect."""
+        return self._single and bool(self._links)
+
+    def open(self, inbox: Inbox) -> None:
+        """Admit centrals and pass what they write to that inbox."""
+        self._inbox = inbox
+
+    def close(self) -> None:
+        """Drop every link and admit nobody; the connections themselves are the caller's to end."""
+        for key in self.keys:
+            self.disconnected(key)
+        self._inbox = None
+
+    def connected(self, key: str) -> BleLink | None:
+        """Return the central's link, made now if it is new; None if it is refused, and then it is being disconnected."""
+        if link := self._links.get(key):
+            return link
+        if self._inbox is None or self.full:
+            log.info("ble %s: refused, %s", self._gatt.address(key), "busy" if self._inbox else "offline")
+            self._gatt.disconnect(key)
+            return None
+        link = self._links[key] = BleLink(self._gatt, key, self._inbox, self._buf_size, self._max_fragment)
+        log.info("%s: connected", link.peer)
+        self._inbox.joined(link)
+        self._changed()
+        return link
+
+    def subscribed(self, key: str) -> None:
+        """Note that a central has asked for notifications."""
+        if link := self.connected(key):
+            link.subscribed()
+
+    def written(self, key: str, value: bytes, mtu: int) -> None:
+        """Take one write command."""
+        if link := self.connected(key):
+            link.written(value, mtu)
+
+    def identified(self, key: str) -> None:
+        """Note that the address of a central has changed, as it does when pairing tells its identity."""
+        if link := self._links.get(key):
+            link.identify()
+
+    def disconnected(self, key: str) -> None:
+        """Forget a central; nothing of its connection reaches its next one."""
+        if not (link := self._links.pop(key, None)) or self._inbox is None:
+            return
+        link.close()
+        log.info("%s: disconnected", link.peer)
+        self._inbox.left(link)
+        self._changed()

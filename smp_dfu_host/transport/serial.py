@@ -1,0 +1,261 @@
+"""SMP over a serial line in console framing: a tty, or a pty that we make ourselves.
+
+A line has one peer and no connection: the link begins with the first packet and ends when the device reboots, when the
+line is unplugged, or when nobody takes what we write. The framing is wire/console.py's.
+Source: zephyr subsys/mgmt/mcumgr/transport/src/smp_uart.c, drivers/console/uart_mcumgr.c.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from smp_dfu_host.config import SerialConfig
+from smp_dfu_host.dispatch.peer import Inbox, Peer
+from smp_dfu_host.errors import TransportError
+from smp_dfu_host.transport.tty import Pty, Terminal, Tty
+from smp_dfu_host.wire.console import ConsoleFraming
+
+log = logging.getLogger(__name__)
+
+CHUNK = 4096
+"""Bytes read at once; a pty holds no more."""
+
+
+class SerialLink:
+    """The line, from a peer's first packet until it is dropped."""
+
+    def __init__(self, line: "_Line", peer: Peer, buf_size: int, lost: Callable[["SerialLink"], None]) -> None:
+        self.peer = peer
+        """Whoever holds the other end; the lock goes by the line."""
+        self.buf_size = buf_size
+        """Largest reply in bytes."""
+        self.closed = False
+        """True once the line is lost or the device reboots."""
+        self._line = line
+        self._lost = lost
+        self._framing = ConsoleFraming(buf_size)
+        self._turn = asyncio.Lock()
+
+    async def send(self, message: bytes) -> None:
+        """Write one message as console lines; return when the kernel has taken all of it.
+
+        Raises:
+            TransportError: If the line is gone, or nobody reads it.
+        """
+        async with self._turn:
+            if self.closed:
+                raise TransportError(f"{self.peer}: the link is gone")
+            try:
+                await self._line.write(b"".join(self._framing.split(message)))
+            except TransportError:
+                self._lost(self)
+                raise
+
+
+class SerialTransport:
+    """Serves the peer at the other end of one line.
+
+    Args:
+        config: Names a tty or a pty's path, not both; `lines` makes one configuration for each.
+        buf_size: Largest message, header included, in bytes.
+        retry_s: A tty that was unplugged is looked for so often, in seconds.
+        stall_s: A reply that makes no progress for so long is given up, in seconds; a slow line (1200 baud) takes far
+            less for what its driver wakes us up.
+    """
+
+    name = "serial"
+
+    def __init__(self, config: SerialConfig, buf_size: int, *, retry_s: float = 1.0, stall_s: float = 10.0) -> None:
+        self._config = config
+        self._path = config.device or config.pty or Path()
+        self._buf_size = buf_size
+        self._retry_s = retry_s
+        self._stall_s = stall_s
+        self._peer = Peer("serial", str(self._path), f"serial:{self._path}")
+        self._inbox: Inbox | None = None
+        self._line: _Line | None = None
+        self._link: SerialLink | None = None
+        self._framing: ConsoleFraming | None = None  # None while the device is off
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self, inbox: Inbox) -> Mapping[str, str | int]:
+        """Open the tty or make the pty; return its path.
+
+        Raises:
+            TransportError: If it cannot be had; the message says why.
+        """
+        self._inbox = inbox
+        self._line = self._open_line()
+        self._task = asyncio.create_task(self._serve(inbox, self._line), name=str(self._peer))
+        return {"transport": self.name, "path": str(self._path)}
+
+    async def online(self) -> None:
+        """Take packets from now on; a half-received one from before is forgotten."""
+        self._framing = ConsoleFraming(self._buf_size)
+
+    async def offline(self) -> None:
+        """Drop the link; the line stays open and what arrives is thrown away."""
+        self._framing = None
+        self._drop(self._link)
+
+    async def close(self) -> None:
+        """Close the line; a pty's link goes with it."""
+        await self.offline()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        if self._line is not None:
+            self._line.close()
+
+    async def _serve(self, inbox: Inbox, line: "_Line") -> None:
+        while True:
+            try:
+                await self._receive(inbox, line)
+            except TransportError as exc:
+                log.error("%s; looking for it every %g s", exc, self._retry_s)  # noqa: TRY400  (one line, no traceback)
+            self._drop(self._link)
+            line.close()
+            line = await self._reopen()
+
+    async def _receive(self, inbox: Inbox, line: "_Line") -> None:
+        """Pass on what the line brings, and no more than the inbox takes, until the line is lost."""
+        while True:
+            data = await line.read()
+            framing = self._framing
+            if framing is None:
+                continue
+            dropped = framing.dropped
+            for packet in framing.feed(data):
+                if self._framing is not framing:
+                    break  # rebooted while the inbox was full
+                await inbox.put(self._joined(inbox, line), packet)
+            if framing.dropped != dropped:
+                log.warning("%s: %d broken packets dropped", self._peer, framing.dropped - dropped)
+
+    async def _reopen(self) -> "_Line":
+        while True:
+            await asyncio.sleep(self._retry_s)
+            try:
+                self._line = self._open_line()
+            except TransportError as exc:
+                log.debug("%s", exc)
+            else:
+                log.info("%s: back", self._peer)
+                return self._line
+
+    def _open_line(self) -> "_Line":
+        terminal: Terminal
+        if self._config.device is not None:
+            terminal = Tty(self._config.device, self._config.baudrate)
+        else:
+            terminal = Pty(self._path)
+        return _Line(terminal, self._peer, self._stall_s)
+
+    def _joined(self, inbox: Inbox, line: "_Line") -> SerialLink:
+        if self._link is None:
+            self._link = SerialLink(line, self._peer, self._buf_size, self._drop)
+            inbox.joined(self._link)
+        return self._link
+
+    def _drop(self, link: SerialLink | None) -> None:
+        if link is not None and link is self._link and self._inbox is not None:
+            self._link = None
+            link.closed = True
+            self._inbox.left(link)
+
+
+class _Line:
+    """An open terminal on the event loop: reads and writes that wait."""
+
+    def __init__(self, terminal: Terminal, peer: Peer, stall_s: float) -> None:
+        self._terminal = terminal
+        self._peer = peer
+        self._stall_s = stall_s
+        self._loop = asyncio.get_running_loop()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._closed = False
+
+    async def read(self) -> bytes:
+        """Wait for bytes.
+
+        Raises:
+            TransportError: If the line hung up.
+        """
+        while True:
+            try:
+                data = os.read(self._terminal.fd, CHUNK)
+            except BlockingIOError:
+                await self._ready(self._loop.add_reader, self._loop.remove_reader)
+                continue
+            except OSError as exc:
+                raise TransportError(f"{self._peer}: {exc.strerror}; unplugged?") from exc
+            if not data:
+                raise TransportError(f"{self._peer}: hung up; unplugged?")
+            return data
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it, as fast as the other end takes it.
+
+        Raises:
+            TransportError: If the line is gone, or took nothing for the stall time; what it still held is thrown away.
+        """
+        left = memoryview(data)
+        while left:
+            if self._closed:
+                raise TransportError(f"{self._peer}: the line is closed")
+            try:
+                left = left[os.write(self._terminal.fd, left) :]
+            except BlockingIOError:
+                await self._room(len(left))
+            except OSError as exc:
+                raise TransportError(f"{self._peer}: {exc.strerror}; unplugged?") from exc
+
+    def close(self) -> None:
+        """Close the terminal; whoever waits for it gets a TransportError."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._terminal.fd)
+        self._loop.remove_writer(self._terminal.fd)
+        self._terminal.close()
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(TransportError(f"{self._peer}: the line is closed"))
+
+    async def _room(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await self._ready(self._loop.add_writer, self._loop.remove_writer)
+        except TimeoutError as exc:
+            self._terminal.discard()
+            raise TransportError(f"{self._peer}: nobody reads; reply dropped with {size} bytes to go") from exc
+
+    async def _ready(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
+        future = self._loop.create_future()
+        self._waiting.add(future)
+        add(self._terminal.fd, _wake, future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+            if not self._closed:
+                remove(self._terminal.fd)
+
+
+def lines(config: SerialConfig) -> Iterator[SerialConfig]:
+    """Return one configuration for each line that is asked for: the tty, the pty, both or none."""
+    if config.device is not None:
+        yield replace(config, pty=None)
+    if config.pty is not None:
+        yield replace(config, device=None)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():  # the loop may see the descriptor ready twice before the waiter runs
+        future.set_result(None)

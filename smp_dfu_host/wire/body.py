@@ -1,0 +1,170 @@
+"""Bodies: the CBOR maps behind the header, as typed values.
+
+A body is a frozen slotted dataclass whose field names are the keys of the map; a field that is None is absent. What a
+request may hold, its fields' types and defaults say; a field without a default must be there:
+
+    @dataclass(frozen=True, slots=True)
+    class Upload(Body):
+        off: Uint32 | None = None
+        data: bytes = b""
+
+`decode` is as strict as Zephyr's map decoder (zephyr subsys/mgmt/mcumgr/util/src/zcbor_bulk.c): a key that is no text,
+a known key that comes twice or has a value of another type, and a map that is cut short are refused with rc 3; unknown
+keys and whatever stands behind the map are skipped. `encode` writes maps and lists with indefinite length, as Zephyr
+does: so replies are as long as Zephyr's, and the phone apps' fast decoder of upload replies knows them.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from smp_dfu_host.errors import MgmtError, Rc
+from smp_dfu_host.wire import cbor
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The range of an integer field, both ends included."""
+
+    low: int
+    high: int
+
+
+Uint8 = Annotated[int, Range(0, 0xFF)]
+Uint16 = Annotated[int, Range(0, 0xFFFF)]
+Uint32 = Annotated[int, Range(0, 0xFFFFFFFF)]
+Uint64 = Annotated[int, Range(0, 0xFFFFFFFFFFFFFFFF)]
+Int32 = Annotated[int, Range(-0x80000000, 0x7FFFFFFF)]
+Int64 = Annotated[int, Range(-0x8000000000000000, 0x7FFFFFFFFFFFFFFF)]
+# A request's plain `int` is a Uint64.
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The base of all bodies; by itself the empty map."""
+
+
+B = TypeVar("B", bound=Body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to read a type of body, worked out once."""
+
+    readers: Mapping[bytes, tuple[str, cbor.Reader]]
+    """By key, as it stands in the payload."""
+    required: frozenset[str]
+    """Fields without a default."""
+
+
+_plans: dict[type[Body], _Plan] = {}
+"""A cache; request bodies are a fixed, small set of classes."""
+
+
+def decode(kind: type[B], payload: bytes) -> B:
+    """Read a request's map; what stands behind it is ignored.
+
+    Raises:
+        MgmtError: `EINVAL` if the payload is no map, or not the map that this body wants.
+    """
+    if (plan := _plans.get(kind)) is None:
+        plan = _plans[kind] = _plan(kind)
+    try:
+        values = _read_map(plan.readers, payload)
+    except (IndexError, struct.error) as exc:
+        raise MgmtError(Rc.EINVAL, f"map of {len(payload)} bytes is cut short") from exc
+    if not plan.required <= values.keys():
+        raise MgmtError(Rc.EINVAL, f"missing: {', '.join(sorted(plan.required - values.keys()))}")
+    return kind(**values)
+
+
+def _read_map(readers: Mapping[bytes, tuple[str, cbor.Reader]], data: bytes) -> dict[str, Any]:
+    """Return the values of the known keys; one pass over the top level of the map."""
+    major, count, offset = cbor.read_head(data, 0)
+    if major != cbor.MAP:
+        raise cbor.malformed("no map", 0)
+    values: dict[str, Any] = {}
+    while count:
+        if count < 0 and data[offset] == cbor.BREAK:
+            break
+        count -= 1  # an indefinite count is negative and stays so
+        start = offset
+        major, size, offset = cbor.read_head(data, offset)
+        key = data[offset : offset + size]
+        if major != cbor.TEXT or size < 0 or len(key) < size:
+            raise cbor.malformed("key that is no text", start)
+        offset += size
+        if (known := readers.get(key)) is None:
+            offset = cbor.skip(data, offset)
+            continue
+        name, read = known
+        if name in values:
+            raise cbor.malformed(f"second {name}", start)
+        values[name], offset = read(data, offset)
+    return values
+
+
+def _plan(kind: type[Body]) -> _Plan:
+    hints = get_type_hints(kind, include_extras=True)
+    readers = {each.name.encode(): (each.name, _reader(hints[each.name])) for each in fields(kind)}
+    without = {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
+    return _Plan(readers, frozenset(without))
+
+
+def _reader(hint: Any) -> cbor.Reader:
+    """Return the reader for a field's type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        (hint,) = (each for each in arguments if each is not NoneType)
+        return _reader(hint)
+    if origin is Annotated:
+        return cbor.int_reader(arguments[1].low, arguments[1].high)
+    if origin in (tuple, list):
+        return cbor.list_reader(_reader(arguments[0]))
+    if hint is int:
+        return _reader(Uint64)
+    return {bool: cbor.read_bool, str: cbor.read_text, bytes: cbor.read_bytes}[hint]
+
+
+def encode(body: Body | Mapping[str, object]) -> bytes:
+    """Return the map; fields and values that are None are left out.
+
+    Values may be integers, booleans, texts, byte strings, bodies, mappings and sequences of those.
+    """
+    out = bytearray()
+    _write(body, out)
+    return bytes(out)
+
+
+def _write(value: object, out: bytearray) -> None:
+    match value:
+        case bool():
+            out += cbor.write_bool(value)
+        case int():
+            out += cbor.write_int(value)
+        case str():
+            out += cbor.write_text(value)
+        case bytes() | bytearray() | memoryview():
+            out += cbor.write_bytes(bytes(value))
+        case Body():
+            _write_map(((each.name, getattr(value, each.name)) for each in fields(value)), out)
+        case Mapping():
+            _write_map(value.items(), out)
+        case Sequence():
+            out.append(cbor.ARRAY << 5 | 31)
+            for item in value:
+                _write(item, out)
+            out.append(cbor.BREAK)
+        case _:
+            raise TypeError(f"{type(value).__name__} has no form in CBOR here")
+
+
+def _write_map(items: Iterable[tuple[str, object]], out: bytearray) -> None:
+    out.append(cbor.MAP << 5 | 31)
+    for key, value in items:
+        if value is not None:
+            out += cbor.write_text(key)
+            _write(value, out)
+    out.append(cbor.BREAK)

@@ -1,0 +1,145 @@
+"""The console framing: packets as lines of text on a tty that may carry a log as well.
+
+    line     marker base64 LF                at most 127 bytes; marker 06 09 on the first line, 04 14 on the others
+    packet   size frame CRC                  over the lines; size is of frame and CRC, 2 bytes, big-endian
+    CRC      CRC-16/XMODEM of the frame, 2 bytes, big-endian
+
+Each line is base64 of its own. Lines without a marker in front are the log's. Whatever is broken is dropped without an
+answer; the next first line begins anew (zephyr subsys/mgmt/mcumgr/transport/src/serial_util.c,
+drivers/console/uart_mcumgr.c).
+"""
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterator
+
+import crcmod.predefined
+
+from smp_dfu_host.errors import WireError
+
+FIRST = b"\x06\x09"
+"""In front of a packet's first line."""
+
+NEXT = b"\x04\x14"
+"""In front of its other lines."""
+
+LINE_SIZE = 127
+"""Longest line that is sent, marker and LF included, in bytes."""
+
+LINE_LIMIT = 128
+"""Longest line that is taken (CONFIG_UART_MCUMGR_RX_BUF_SIZE)."""
+
+_LEAST_SIZE = 15
+"""Shortest lines that messages can be split into: marker, 9 bytes in base64, LF; shorter ones might tear the CRC."""
+
+_crc = crcmod.predefined.mkPredefinedCrcFun("xmodem")
+
+
+class ConsoleFraming:
+    """Finds packets in the lines of a tty and writes them as lines.
+
+    Args:
+        max_size: Of the receive buffer in bytes; a frame may be four bytes smaller, for the size and the CRC.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._line = bytearray()
+        self._too_long = False
+        self._packet = bytearray()
+        self._wanted = 0
+        self.dropped = 0
+        """How many lines or packets were broken."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes of the tty; return the packets that they complete. What is broken is dropped and counted."""
+        *whole, rest = data.split(b"\n")
+        packets = []
+        for piece in whole:
+            self._add(piece)
+            packets += self._end_line()
+        self._add(rest)
+        return iter(packets)
+
+    def _add(self, piece: bytes) -> None:
+        """Add to the current line; of one that is too long only the fact is kept."""
+        if len(self._line) + len(piece) + 1 > LINE_LIMIT:
+            self._too_long = True
+        else:
+            self._line += piece
+
+    def _end_line(self) -> list[bytes]:
+        line, self._line = bytes(self._line), bytearray()
+        too_long, self._too_long = self._too_long, False
+        try:
+            packet = None if too_long else self._take(line)
+        except WireError:
+            self.dropped += 1
+            self._abandon()
+            return []
+        return [] if packet is None else [packet]
+
+    def _take(self, line: bytes) -> bytes | None:
+        """Take a whole line without its LF; return the packet if this was its last line."""
+        marker = line[:2]
+        if marker == FIRST:
+            data = _decode(line)
+            self._packet = bytearray(data[2:])
+            self._wanted = self._checked_size(data)
+        elif marker == NEXT:
+            if not self._wanted:
+                raise WireError("a next line without a first one")
+            self._packet += _decode(line)
+        else:
+            return None
+        return self._finish()
+
+    def _checked_size(self, data: bytes) -> int:
+        size = int.from_bytes(data[:2], "big")
+        if len(data) < 2 or size < 2 or size + 2 > self._max_size:
+            raise WireError(f"packet of {size} bytes, limit is {self._max_size - 2}")
+        return size
+
+    def _finish(self) -> bytes | None:
+        if len(self._packet) < self._wanted:
+            return None
+        packet, wanted = bytes(self._packet), self._wanted
+        if len(packet) > wanted or _crc(packet) != 0:
+            raise WireError(f"packet of {len(packet)} bytes, should be {wanted}, or its CRC is wrong")
+        self._abandon()
+        return packet[:-2] or None
+
+    def _abandon(self) -> None:
+        self._packet = bytearray()
+        self._wanted = 0
+
+    def split(self, message: bytes, size: int = LINE_SIZE) -> Iterator[bytes]:
+        """Return the message as lines of at most so many bytes; the CRC stays on one line, as Zephyr keeps it."""
+        if size < _LEAST_SIZE:
+            raise WireError(f"lines of {size} bytes, must be {_LEAST_SIZE} or more")
+        body = (len(message) + 2).to_bytes(2, "big") + message
+        crc = _crc(message).to_bytes(2, "big")
+        room = (size - 3) // 4 * 3
+        marker = FIRST
+        while len(body) + len(crc) > room:
+            here = room if len(body) > room else (len(body) - 1) // 3 * 3
+            yield marker + b2a_base64(body[:here])
+            body, marker = body[here:], NEXT
+            # Zephyr takes the size's share off every line's room, not only the first one's.
+            room = (size - 3) // 4 * 3 - 3
+        yield marker + b2a_base64(body + crc)
+
+    def reset(self) -> None:
+        """Forget the line and the packet that are under way."""
+        self._line.clear()
+        self._too_long = False
+        self._abandon()
+
+
+def _decode(line: bytes) -> bytes:
+    """Return what the line carries; a CR and spaces at its end are no harm."""
+    text = line[2:].removesuffix(b"\r").rstrip(b" ")
+    try:
+        return a2b_base64(text, strict_mode=True)
+    except Base64Error as exc:
+        raise WireError(f"line of {len(line)} bytes: {exc}") from exc

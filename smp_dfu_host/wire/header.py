@@ -1,0 +1,79 @@
+"""The 8-byte SMP header.
+
+     byte  0                     1      2..3    4..5   6         7
+          [reserved|version|op]  flags  length  group  sequence  command
+           3 bits   2 bits  3 bits
+
+Multi-byte fields are big-endian; `length` counts the CBOR payload only, in bytes. Version 0 is what clients call SMP
+version 1, version 1 is their version 2 (zephyr doc/services/device_mgmt/smp_protocol.rst).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from typing import ClassVar
+
+from smp_dfu_host.errors import WireError
+
+NEWEST_VERSION = 1
+"""The highest version that we speak."""
+
+
+class Op(IntEnum):
+    """What a message is; 4 to 7 are unused."""
+
+    READ = 0
+    READ_RSP = 1
+    WRITE = 2
+    WRITE_RSP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of one message; the reserved bits are not looked at."""
+
+    op: int
+    """0..7, see `Op`."""
+    version: int
+    """0..3."""
+    flags: int
+    """Not looked at; 0 in replies."""
+    length: int
+    """Of the payload, in bytes, as the sender says."""
+    group: int
+    """0..65535."""
+    sequence: int
+    """0..255; echoed."""
+    command: int
+    """0..255."""
+
+    STRUCT: ClassVar[Struct] = Struct(">BBHHBB")
+    SIZE: ClassVar[int] = STRUCT.size
+
+    @classmethod
+    def parse(cls, data: bytes | bytearray, offset: int = 0) -> "Header":
+        """Read the header that begins at the offset.
+
+        Raises:
+            WireError: If fewer than eight bytes are there.
+        """
+        if len(data) - offset < cls.SIZE:
+            raise WireError(f"header of {max(0, len(data) - offset)} bytes, must be {cls.SIZE}")
+        first, flags, length, group, sequence, command = cls.STRUCT.unpack_from(data, offset)
+        return cls(first & 7, first >> 3 & 3, flags, length, group, sequence, command)
+
+    def pack(self) -> bytes:
+        """Return the eight bytes."""
+        first = self.version << 3 | self.op
+        return self.STRUCT.pack(first, self.flags, self.length, self.group, self.sequence, self.command)
+
+    def reply(self, length: int) -> "Header":
+        """Return the header of the reply with a payload of so many bytes (zephyr smp.c, smp_make_rsp_hdr)."""
+        op = Op.READ_RSP if self.op == Op.READ else Op.WRITE_RSP
+        return Header(op, min(self.version, NEWEST_VERSION), 0, length, self.group, self.sequence, self.command)
+
+    def __str__(self) -> str:
+        return f"op {self.op} v{self.version} {self.group}/{self.command} seq {self.sequence}, {self.length} bytes"
+
+
+assert Header.SIZE == 8  # noqa: S101  (the protocol's number)

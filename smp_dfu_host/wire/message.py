@@ -1,0 +1,56 @@
+"""Messages: the requests of one packet, and replies.
+
+A packet is what a transport delivers at once: one request or several, back to back. How far a request reaches is
+decided as Zephyr does it (subsys/mgmt/mcumgr/smp/src/smp.c, smp_process_request_packet): the decoder of the body is
+handed everything that is left of the packet, even beyond the length in the header, and the next header is looked for
+`length` bytes behind this one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from smp_dfu_host.errors import Rc, WireError
+from smp_dfu_host.wire.header import NEWEST_VERSION, Header, Op
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a packet."""
+
+    header: Header
+    payload: bytes
+    """All that is left of the packet behind the header."""
+    fault: Rc | None = None
+    """Why it must be refused before anybody looks at its group and command, or None."""
+
+
+def requests(packet: bytes) -> Iterator[Request]:
+    """Take the packet apart; a request whose length goes past the end is the last one.
+
+    Raises:
+        WireError: At the end, if the last one to seven bytes hold no header.
+    """
+    offset = 0
+    while offset < len(packet):
+        header = Header.parse(packet, offset)
+        payload = packet[offset + Header.SIZE :]
+        yield Request(header, payload, _fault(header, len(payload)))
+        offset += Header.SIZE + header.length
+
+
+def _fault(header: Header, available: int) -> Rc | None:
+    """Return what is wrong with a header, in the order in which Zephyr looks."""
+    if header.length > available:
+        return Rc.ECORRUPT
+    if header.op not in (Op.READ, Op.WRITE):
+        return Rc.ENOTSUP
+    if header.version > NEWEST_VERSION:
+        return Rc.UNSUPPORTED_TOO_NEW
+    return None
+
+
+def encode_reply(header: Header, payload: bytes) -> bytes:
+    """Return the reply to the request with that header."""
+    if len(payload) > 0xFFFF:
+        raise WireError(f"payload of {len(payload)} bytes, limit is 65535")
+    return header.reply(len(payload)).pack() + payload

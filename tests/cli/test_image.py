@@ -1,0 +1,163 @@
+"""What a file holds, and the verdict."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from tests.cli.conftest import Cli
+
+Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def write_key(key: Private, path: Path) -> Path:
+    """Write the private key, as imgtool wants it, and the public one beside it, which is returned."""
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private)
+    public = path.with_suffix(".pub.pem")
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    return public
+
+
+def sign(folder: Path, private: Path, *options: str) -> Path:
+    payload, signed = folder / "payload.bin", folder / "signed.bin"
+    payload.write_bytes(bytes(3000))
+    command = [
+        "sign",
+        "-k",
+        str(private),
+        "--align",
+        "8",
+        "-v",
+        "1.2.3+4",
+        "-H",
+        "0x200",
+        "--pad-header",
+        "-S",
+        "0x8000",
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "imgtool.main", *command, *options, str(payload), str(signed)],
+        check=True,
+        capture_output=True,
+    )
+    return signed
+
+
+def test_image_without_keys_is_valid_by_hash(cli: Cli) -> None:
+    result = cli("image", "info", cli.image("1.2.3", 5000))
+    assert result.exit_code == 0
+    for words in ("1.2.3", "valid by hash", "0x10 SHA256", "5000 bytes", "header", "TLVs"):
+        assert words in result.stdout
+
+
+def test_image_signed_by_imgtool_is_valid_by_the_named_key(cli: Cli, tmp_path: Path) -> None:
+    public = write_key(ec.generate_private_key(ec.SECP256R1()), tmp_path / "mine.pem")
+    other = write_key(ed25519.Ed25519PrivateKey.generate(), tmp_path / "other.pem")
+    signed = sign(tmp_path, tmp_path / "mine.pem", "-d", "(1, 2.3.4)", "-s", "9")
+    result = cli("image", "info", signed, "--key", other, "--key", public, columns=160)
+    assert result.exit_code == 0
+    for words in (
+        "mine.pub.pem (ECDSA-P256)",
+        "1.2.3.4",
+        "image 1 must be 2.3.4 or higher",
+        "0x50 SEC_CNT",
+        "protected",
+    ):
+        assert words in result.stdout
+    said = json.loads(cli("image", "info", signed, "--key", public, "--json").stdout)
+    assert said["valid"] is True
+    assert said["header"]["hdr_size"] == 0x200
+    assert (
+        said["hash"]
+        == hashlib.sha256(signed.read_bytes()[: 0x200 + 3000 + said["header"]["protect_tlv_size"]]).hexdigest()
+    )
+    assert {tlv["name"] for tlv in said["tlvs"]} >= {"SHA256", "KEYHASH", "ECDSA_SIG", "DEPENDENCY", "SEC_CNT"}
+
+
+def test_image_signed_by_another_key_is_not_valid(cli: Cli, tmp_path: Path) -> None:
+    write_key(ec.generate_private_key(ec.SECP256R1()), tmp_path / "mine.pem")
+    other = write_key(ec.generate_private_key(ec.SECP256R1()), tmp_path / "other.pem")
+    result = cli("image", "info", sign(tmp_path, tmp_path / "mine.pem"), "--key", other)
+    assert result.exit_code == 1
+    assert "not valid: signature is not by the configured key" in " ".join(result.stdout.split())
+
+
+def test_configured_keys_are_the_default(cli: Cli, tmp_path: Path) -> None:
+    write_key(ec.generate_private_key(ec.SECP256R1()), tmp_path / "mine.pem")
+    cli.configure('[bootloader]\nkeys = ["mine.pub.pem"]\n')
+    assert cli("image", "info", sign(tmp_path, tmp_path / "mine.pem")).exit_code == 0
+    assert cli("image", "info", cli.image()).exit_code == 1
+
+
+def test_padded_image_shows_what_follows(cli: Cli, tmp_path: Path) -> None:
+    write_key(ec.generate_private_key(ec.SECP256R1()), tmp_path / "mine.pem")
+    assert "old data" in cli("image", "info", sign(tmp_path, tmp_path / "mine.pem", "--pad")).stdout
+    path = cli.image()
+    path.write_bytes(path.read_bytes() + b"\xff" * 500)
+    assert "free" in cli("image", "info", path).stdout
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"hello", bytes(64)])
+def test_file_without_an_image_says_why(cli: Cli, data: bytes) -> None:
+    path = cli.folder / "file.bin"
+    path.write_bytes(data)
+    result = cli("image", "info", path)
+    assert result.exit_code == 1
+    assert "not valid" in result.stdout
+    assert json.loads(cli("image", "info", path, "--json").stdout)["header"] is None
+
+
+def test_flags_and_addresses_are_named(cli: Cli) -> None:
+    path = cli.image()
+    data = bytearray(path.read_bytes())
+    data[4:8] = (0x2000_0000).to_bytes(4, "little")
+    data[16:20] = (0x20 | 0x8000).to_bytes(4, "little")
+    path.write_bytes(data)
+    result = cli("image", "info", path)
+    assert "RAM_LOAD, 0x8000" in result.stdout
+    assert "0x20000000" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"PK\x03\x04rest", "ZIP package is not supported yet"), (b":10000000AABB\n", "Intel HEX is not supported yet")],
+)
+def test_other_kinds_of_files_are_named(cli: Cli, data: bytes, words: str) -> None:
+    path = cli.folder / "image.any"
+    path.write_bytes(data)
+    result = cli("image", "info", path)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_missing_file_is_one_line(cli: Cli) -> None:
+    result = cli("image", "info", "/nowhere/image.bin")
+    assert result.exit_code == 1
+    assert result.stderr == "smp-dfu-host: /nowhere/image.bin: No such file or directory\n"
+
+
+@pytest.mark.parametrize("content", [None, b"no key", b""])
+def test_key_that_is_none_is_a_usage_error(cli: Cli, content: bytes | None) -> None:
+    path = cli.folder / "key.pem"
+    if content is not None:
+        path.write_bytes(content)
+    result = cli("image", "info", cli.image(), "--key", path)
+    assert result.exit_code == 2
+    assert "key.pem" in result.stderr
+
+
+def test_private_key_is_answered_with_the_way_to_the_public_one(cli: Cli, tmp_path: Path) -> None:
+    write_key(ed25519.Ed25519PrivateKey.generate(), tmp_path / "mine.pem")
+    result = cli("image", "info", cli.image(), "--key", tmp_path / "mine.pem")
+    assert result.exit_code == 2
+    assert "imgtool getpub" in result.stderr

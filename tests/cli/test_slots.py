@@ -1,0 +1,203 @@
+"""The picture of the slots, and what may be done to them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from smp_dfu_host.cli import render
+from smp_dfu_host.config import load
+from smp_dfu_host.dispatch.lock import DfuLock, LockOwner
+from smp_dfu_host.mcuboot.flash import PowerCut
+from smp_dfu_host.store.slots import SlotStore
+from smp_dfu_host.store.survey import Part
+from tests.cli.conftest import Cli
+
+
+def store_of(cli: Cli) -> SlotStore:
+    return SlotStore(load(cli.config))
+
+
+def cut_swap(cli: Cli, operation: int) -> None:
+    """Leave the flash as it is when the power fails in the middle of a swap."""
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    with pytest.raises(PowerCut):
+        store_of(cli).boot(cut_before=operation)
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+@pytest.mark.parametrize("color", [{"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}, {}])
+def test_picture_fits_the_terminal(cli: Cli, columns: int, color: dict[str, str]) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    result = cli("slots", columns=columns, **color)
+    assert result.exit_code == 0
+    if not color.get("FORCE_COLOR"):
+        assert "\x1b[" not in result.stdout
+        assert max(map(cell_len, result.stdout.splitlines())) <= columns
+    for words in ("slot 0", "slot 1", "0.0.0", "2.0.0", "active", "confirmed", "next boot", "valid by hash"):
+        assert words in result.stdout
+
+
+def test_picture_of_an_erased_slot(cli: Cli) -> None:
+    text = cli("slots").stdout
+    assert "none" in text
+    assert render.LOOKS[Part.FREE].glyph in text
+
+
+def test_json_says_what_is_where(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0", 5000))
+    said = cli.json("slots")
+    assert [slot["version"] for slot in said["slots"]] == ["0.0.0", "2.0.0"]
+    assert said["slots"][0]["flags"] == ["active", "confirmed", "bootable"]
+    assert said["slots"][1]["segments"][1] == {"part": "image", "offset": 32, "size": 5000}
+    assert said["swap_type"] == "none"
+    assert said["next_boot"]["ok"] is True
+    assert said["mode"] == "swap-using-move"
+
+
+def test_test_is_seen_in_the_preview_and_swaps_at_the_boot(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    result = cli("slots", "test")
+    assert result.exit_code == 0
+    assert "slot 1 is to be tested" in result.stdout
+    assert "version 2.0.0" in result.stdout
+    assert cli.json("slots")["slots"][1]["flags"] == ["pending", "bootable"]
+    assert cli.json("boot")["version"] == "2.0.0"
+    assert cli.json("slots")["slots"][0]["flags"] == ["active", "bootable"]
+    assert cli.json("boot")["done"] == ["revert"]
+
+
+def test_confirm_keeps_the_tested_image(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    cli("boot")
+    assert cli("slots", "confirm").exit_code == 0
+    assert cli.json("slots")["slots"][0]["flags"] == ["active", "confirmed", "bootable"]
+    assert cli.json("boot")["version"] == "2.0.0"
+
+
+def test_confirm_twice_says_that_it_was_already(cli: Cli) -> None:
+    cli("slots", "confirm")
+    result = cli("slots", "confirm")
+    assert result.exit_code == 0
+    assert "slot 0 is confirmed" in result.stdout
+
+
+def test_confirm_of_the_other_slot_is_for_good(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    assert "slot 1 is confirmed" in cli("slots", "confirm", "1").stdout
+    assert cli.json("slots")["slots"][1]["flags"] == ["pending", "permanent", "bootable"]
+
+
+def test_erase_empties_the_other_slot(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    assert cli("slots", "erase").exit_code == 0
+    assert cli.json("slots")["slots"][1]["version"] is None
+
+
+def test_erase_of_the_running_slot_is_refused(cli: Cli) -> None:
+    result = cli("slots", "erase", "0")
+    assert result.exit_code == 1
+    assert "slot 0 is running" in result.stderr
+
+
+def test_load_of_what_does_not_boot_is_refused_unless_asked_for(cli: Cli) -> None:
+    path = cli.image("2.0.0")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    refused = cli("slots", "load", path)
+    assert refused.exit_code == 1
+    assert "hash" in refused.stderr
+    assert cli("slots", "load", "--no-check", path).exit_code == 0
+    assert cli.json("slots")["slots"][1]["valid"] is False
+
+
+def test_load_of_too_much_names_size_and_limit(cli: Cli) -> None:
+    result = cli("slots", "load", cli.image(size=40_000))
+    assert result.exit_code == 1
+    assert "32768" in result.stderr
+
+
+def test_load_of_no_file_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    result = cli("slots", "load", tmp_path / "none.bin")
+    assert result.exit_code == 1
+    assert "none.bin: No such file" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["test"], ["confirm"], ["erase"], ["load"]])
+def test_lock_of_another_owner_is_respected_and_named(cli: Cli, command: list[str]) -> None:
+    path = cli.image("2.0.0")
+    cli("slots", "load", path)
+    owner = LockOwner("udp:192.0.2.7")
+    lock = DfuLock(store_of(cli).layout.lock)
+    lock.claim(owner)
+    result = cli("slots", *command, *([path] if command == ["load"] else []))
+    assert result.exit_code == 1
+    assert "udp:192.0.2.7" in result.stderr
+    assert cli("slots").exit_code == 0
+    lock.release(owner)
+    assert cli("slots", "erase").exit_code == 0
+    assert f"local:{os.getpid()}" in store_of(cli).layout.lock.read_text()
+
+
+def test_lock_can_be_configured_off(cli: Cli) -> None:
+    cli.configure("[dfu]\nlock = false\n[flash]\nsectors = 8\nmax_sectors = 16\n")
+    lock = DfuLock(store_of(cli).layout.lock)
+    lock.claim(LockOwner("udp:192.0.2.7"))
+    assert cli("slots", "erase").exit_code == 0
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_interrupted_swap_is_drawn_and_named(cli: Cli, columns: int) -> None:
+    cut_swap(cli, 12)
+    result = cli("slots", columns=columns)
+    assert result.exit_code == 0
+    assert "interrupted (test)" in result.stdout
+    assert max(map(cell_len, result.stdout.splitlines())) <= columns
+    assert cli.json("slots")["slots"][0]["swap"]["interrupted"] is True
+
+
+def test_every_point_of_a_swap_can_be_drawn(cli: Cli) -> None:
+    operations = 0
+    while True:
+        operations += 3
+        try:
+            cut_swap(cli, operations)
+        except pytest.fail.Exception:
+            break  # the swap has fewer operations
+        said = cli.json("slots")
+        assert all(sum(part["size"] for part in slot["segments"]) == 32768 for slot in said["slots"])
+        assert said["next_boot"]["version"] == "2.0.0"
+        assert cli("slots").exit_code == 0
+        assert cli.json("boot")["version"] == "2.0.0"
+        cli("boot")
+    assert operations > 15
+
+
+def test_direct_xip_shows_no_swap_status(cli: Cli) -> None:
+    cli.configure('[bootloader]\nmode = "direct-xip"\n[flash]\nsectors = 8\nmax_sectors = 16\n')
+    cli("slots", "load", cli.image("2.0.0"))
+    said = cli.json("slots")
+    assert all(part["part"] != "status" for slot in said["slots"] for part in slot["segments"])
+    assert said["next_boot"]["slots"] == [1]
+    assert cli("slots", "test").exit_code == 1
+
+
+def test_slot_file_of_a_wrong_size_is_named(cli: Cli) -> None:
+    cli("slots")
+    (cli.store / "slot1.bin").write_bytes(b"short")
+    result = cli("slots")
+    assert result.exit_code == 1
+    assert "slot1.bin: 5 bytes" in result.stderr
+
+
+def test_store_without_an_image_that_boots_says_how_to_mend_it(cli: Cli) -> None:
+    cli("slots")
+    (cli.store / "slot0.bin").write_bytes(b"\xff" * 32768)
+    booted = cli("boot")
+    assert booted.exit_code == 1
+    assert "slots load FILE --slot 0" in " ".join(booted.stdout.split())
+    assert "no image booted" in cli("slots").stdout
+    assert cli("slots", "load", cli.image("3.0.0")).exit_code == 0
+    assert cli.json("boot")["version"] == "3.0.0"

@@ -1,0 +1,188 @@
+"""Replays transcripts of real Zephyr servers against servers of ours: `python -m tests.conformance.zephyr FILE...`.
+
+Each scenario gets a fresh server, set up like the recorded one and reached by the recorded transport. Not replayed, and
+counted with the reason: transports and groups that are not there yet, what the transcript marks as not replayable or
+dependent on timing, and MCUboot's own serial recovery server. A case whose answer is a quirk of Zephyr's is sent, and any
+answer is right. Ends with `N passed, N failed, N skipped`; exit status 0 only without failures.
+"""
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from smp_dfu_host import plugins
+from smp_dfu_host.dispatch.group import Group
+from tests.conformance.zephyr_cases import Case, Difference, differences, load
+from tests.conformance.zephyr_rules import Rule
+from tests.conformance.zephyr_rules import load as load_rules
+from tests.conformance.zephyr_servers import ANSWER_S, SERVERS, SILENCE_S, Line, running
+
+RULES = Path(__file__).with_name("zephyr_rules.toml")
+GROUP_NAMES = {0: "os", 1: "image", 2: "stat", 3: "settings", 8: "fs", 9: "shell", 10: "enum", 63: "zephyr basic"}
+TRANSPORTS = {"udp", "serial"}
+PARALLEL = 3
+"""Servers at once; most of the time is spent waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a case."""
+
+    case: Case
+    status: str
+    """`passed`, `failed` or `skipped`."""
+    reason: str = ""
+
+
+class Replay:
+    """One run of cases against one server.
+
+    Args:
+        line: The line to the server.
+        rules: What may differ.
+        missing: Groups that are not there yet.
+    """
+
+    def __init__(self, line: Line, rules: list[Rule], missing: set[int]) -> None:
+        self._line = line
+        self._rules = rules
+        self._missing = missing
+        self._behind: set[str] = set()
+        self._recovery = False
+
+    def step(self, case: Case) -> Outcome:
+        """Replay one case."""
+        if reason := unfit(case, self._missing):
+            return Outcome(case, "skipped", reason)
+        if case.kind == "sleep":
+            time.sleep(case.fields["seconds"])
+            return Outcome(case, "passed")
+        if self._recovery:
+            self._recovery = not _resets(case)
+            return Outcome(case, "skipped", "answered by MCUboot's serial recovery, which is another server")
+        return self._judge(case, self._exchange(case))
+
+    def _exchange(self, case: Case) -> list[bytes]:
+        while self._line.receive(0):
+            pass  # late answers to cases that are not compared
+        if case.kind == "wire":
+            for part in case.fields["wire_request"]:
+                self._line.write(bytes.fromhex(part))
+        else:
+            self._line.send(case.request)
+        frames = []
+        for _ in case.answers or [None]:
+            if (frame := self._line.receive(ANSWER_S if case.answers else SILENCE_S)) is None:
+                break
+            frames.append(frame)
+        return frames
+
+    def _judge(self, case: Case, frames: list[bytes]) -> Outcome:
+        found = differences(case, frames)
+        if _resets(case):
+            self._behind.add("reset")
+            self._recovery = "serial_recovery" in case.server and _boot_mode(case) == 1
+        if case.fields.get("oracle_quirk"):
+            self._behind.add("quirk")
+            return Outcome(case, "passed", "a quirk of Zephyr's, not compared")
+        wrong = [each for each in found if not self._allowed(case, each)]
+        if not found and case.group == 1 and case.command == 1:
+            self._behind.discard("quirk")  # what the quirk did to the upload is over
+        if wrong:
+            return Outcome(case, "failed", "; ".join(map(str, wrong)))
+        return Outcome(case, "passed", "by a rule" if found else "")
+
+    def _allowed(self, case: Case, difference: Difference) -> bool:
+        return any(rule.allows(case, difference, frozenset(self._behind)) for rule in self._rules)
+
+
+def unfit(case: Case, missing: set[int]) -> str:
+    """Say why a case is not replayed; empty: it is."""
+    if case.fields["transport"] not in TRANSPORTS:
+        return f"transport {case.fields['transport']} not built yet"
+    if case.server not in SERVERS:
+        return f"server {case.server} is not in the table"
+    if case.fields.get("replayable") is False:
+        return "recorded for reading"
+    if case.fields.get("timing_dependent"):
+        return "depends on timing"
+    if case.group in missing or case.groups & missing:
+        return "group not built yet"
+    return ""
+
+
+def _resets(case: Case) -> bool:
+    return (case.group, case.command, case.op) == (0, 5, 2)
+
+
+def _boot_mode(case: Case) -> int:
+    body = case.fields["request"].get("body")
+    return int(body.get("boot_mode", 0)) if isinstance(body, dict) else 0
+
+
+def replay(run: list[Case], rules: list[Rule], missing: set[int]) -> list[Outcome]:
+    """Replay the cases of one scenario against a fresh server; start none if nothing is to be replayed."""
+    if all(unfit(case, missing) or case.kind == "sleep" for case in run):
+        return [Outcome(case, "skipped", unfit(case, missing) or "nothing to wait for") for case in run]
+    with tempfile.TemporaryDirectory(prefix="zephyr-") as name, running(SERVERS[run[0].server], Path(name)) as line:
+        player = Replay(line, rules, missing)
+        return [player.step(case) for case in run]
+
+
+def missing_groups() -> set[int]:
+    """Return the recorded groups that this program does not have yet."""
+    built = {cast(type[Group], kind).id for kind in plugins.load(plugins.GROUPS).values()}
+    return set(GROUP_NAMES) - built
+
+
+def report(outcomes: list[Outcome]) -> Iterator[str]:
+    """Yield the lines of the report, the sum last."""
+    yield from (
+        f"FAILED {each.case.name} ({each.case.server}): {each.reason}" for each in outcomes if _is(each, "failed")
+    )
+    groups = sorted({_group(each.case) for each in outcomes})
+    for group in groups:
+        yield f"{group}: {_sum(each for each in outcomes if _group(each.case) == group)}"
+    reasons = Counter(each.reason for each in outcomes if _is(each, "skipped"))
+    yield from (f"skipped {count}: {reason}" for reason, count in reasons.most_common())
+    yield _sum(outcomes)
+
+
+def _is(outcome: Outcome, status: str) -> bool:
+    return outcome.status == status
+
+
+def _group(case: Case) -> str:
+    if case.group is None:
+        return "without a group"
+    return f"group {case.group} {GROUP_NAMES.get(case.group, '(unknown)')}"
+
+
+def _sum(outcomes: Iterable[Outcome]) -> str:
+    counts = Counter(outcome.status for outcome in outcomes)
+    return ", ".join(f"{counts[status]} {status}" for status in ("passed", "failed", "skipped"))
+
+
+def main(names: list[str]) -> int:
+    """Replay files; return the exit status."""
+    if not names:
+        print("usage: python -m tests.conformance.zephyr FILE...")
+        return 2
+    rules, missing = load_rules(RULES), missing_groups()
+    runs = [run for name in names for run in load(Path(name))]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        done = pool.map(lambda run: replay(run, rules, missing), runs)
+        outcomes = [outcome for each in done for outcome in each]
+    for line in report(outcomes):
+        print(line)
+    return 1 if any(_is(each, "failed") for each in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,151 @@
+"""Transcripts of Zephyr servers: reading them, and telling how an answer differs from the recorded one.
+
+Answers are compared decoded: the header's fields but its length, and the CBOR body; not the bytes. A difference is named by
+its path, such as `/body/images/0/version` or `/header/op`, or `/` if one of the two has no answer at all.
+"""
+
+import json
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cbor2
+
+HEADER = struct.Struct(">BBHHBB")
+ABSENT = "absent"
+"""Stands for a value that one side does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of a transcript."""
+
+    fields: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.fields["name"])
+
+    @property
+    def server(self) -> str:
+        return str(self.fields["server"])
+
+    @property
+    def kind(self) -> str:
+        return str(self.fields["kind"])
+
+    @property
+    def group(self) -> int | None:
+        return self.fields.get("group")
+
+    @property
+    def command(self) -> int | None:
+        return self.fields.get("command")
+
+    @property
+    def op(self) -> int | None:
+        return self.fields.get("op")
+
+    @property
+    def request(self) -> bytes:
+        return bytes.fromhex(self.fields.get("request_hex") or "")
+
+    @property
+    def build_specific(self) -> frozenset[str]:
+        return frozenset(self.fields.get("build_specific", ()))
+
+    @property
+    def answers(self) -> list[bytes]:
+        """The recorded frames."""
+        first = self.fields.get("response_hex")
+        more = self.fields.get("more_responses_hex", [])
+        return [bytes.fromhex(text) for text in ([first] if first else []) + list(more)]
+
+    @property
+    def groups(self) -> set[int]:
+        """The groups of all frames in the request."""
+        return {header[3] for header in _headers(self.request)}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where an answer is not as recorded."""
+
+    path: str
+    recorded: Any
+    ours: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: recorded {_short(self.recorded)}, ours {_short(self.ours)}"
+
+
+def load(path: Path) -> list[list[Case]]:
+    """Return a file's cases, one list for each run against a fresh server, in order."""
+    runs: dict[tuple[str, str, int], list[Case]] = defaultdict(list)
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            fields = json.loads(line)
+            if "meta" not in fields:
+                runs[fields["server"], fields["scenario"], fields["version"]].append(Case(fields))
+    return [sorted(run, key=lambda case: int(case.fields["step"])) for run in runs.values()]
+
+
+def differences(case: Case, ours: list[bytes]) -> list[Difference]:
+    """Return where our frames differ from the recorded ones; none: they agree."""
+    recorded = case.answers
+    found: list[Difference] = []
+    for number in range(max(len(recorded), len(ours))):
+        if number >= len(recorded):
+            found.append(Difference("/", ABSENT, _decoded(ours[number])))
+        elif number >= len(ours):
+            found.append(Difference("/", _decoded(recorded[number]), ABSENT))
+        else:
+            found += _compare("", _decoded(recorded[number]), _decoded(ours[number]), case.build_specific)
+    return found
+
+
+def _compare(path: str, recorded: Any, ours: Any, build_specific: frozenset[str]) -> Iterator[Difference]:
+    parent, _, name = path.rpartition("/")
+    if parent == "/body" and name in build_specific:
+        if type(recorded) is not type(ours):
+            yield Difference(path, recorded, ours)
+    elif isinstance(recorded, dict) and isinstance(ours, dict):
+        for key in [*recorded, *(key for key in ours if key not in recorded)]:
+            yield from _compare(f"{path}/{key}", recorded.get(key, ABSENT), ours.get(key, ABSENT), build_specific)
+    elif isinstance(recorded, list) and isinstance(ours, list):
+        for number in range(max(len(recorded), len(ours))):
+            pair = (each[number] if number < len(each) else ABSENT for each in (recorded, ours))
+            yield from _compare(f"{path}/{number}", *pair, build_specific)
+    elif type(recorded) is not type(ours) or recorded != ours:
+        yield Difference(path, recorded, ours)
+
+
+def _decoded(frame: bytes) -> dict[str, Any]:
+    """Return a frame's header and body; a body that cannot be decoded as its bytes."""
+    first, flags, length, group, sequence, command = HEADER.unpack_from(frame)
+    header = {"op": first & 7, "version": first >> 3 & 3, "reserved": first >> 5, "flags": flags}
+    header |= {"group": group, "sequence": sequence, "command": command}
+    payload = frame[HEADER.size :]
+    if length != len(payload):
+        return {"header": header, "body": f"length {length}, payload of {len(payload)} bytes: {payload.hex()}"}
+    try:
+        return {"header": header, "body": cbor2.loads(payload)}
+    except cbor2.CBORDecodeError:
+        return {"header": header, "body": payload}
+
+
+def _headers(packet: bytes) -> Iterator[tuple[int, ...]]:
+    """Return the header of each frame in a packet, as far as lengths can be trusted."""
+    offset = 0
+    while len(packet) - offset >= HEADER.size:
+        header = HEADER.unpack_from(packet, offset)
+        yield header
+        offset += HEADER.size + header[2]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

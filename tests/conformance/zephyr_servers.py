@@ -1,0 +1,218 @@
+"""Servers like the recorded ones, each a process of ours, and the lines to them."""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+import tty
+from binascii import crc_hqx
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageHeader, ImageVersion
+
+READY_S = 60.0
+ANSWER_S = 10.0
+"""How long to wait for an answer that was recorded; generous, since the machine may be busy."""
+SILENCE_S = 0.4
+"""How long to wait where none was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One row of the table of servers."""
+
+    transport: str
+    buf_size: int
+    buf_count: int
+    host: str = "127.0.0.1"
+    sectors: int = 118
+    sector_size: int = 4096
+    hash: str = ""
+    """Of the image in slot 0; empty: whatever the program puts there."""
+
+
+SERVERS = {
+    "native_sim.udp": Setup("udp", 2048, 2),
+    "native_sim.udp6": Setup("udp", 2048, 2, host="::1"),
+    "native_sim.serial": Setup("serial", 384, 4),
+    "native_sim.serial_bigrx": Setup("serial", 384, 4),
+    "native_sim.serial_noparams": Setup("serial", 384, 4),
+    "native_sim.serial_fs": Setup("serial", 1024, 4),
+    "native_sim.serial_buf96": Setup("serial", 96, 4),
+    "qemu_cortex_m0.serial": Setup(
+        "serial",
+        384,
+        4,
+        sectors=104,
+        sector_size=1024,
+        hash="1baa222074cc805faf4e09846d2377886b1e5ef7cfccd9eac1554d82d9aa9d5a",
+    ),
+    "mps2_an385.serial_recovery_buf1024": Setup(
+        "serial",
+        1024,
+        4,
+        sectors=128,
+        hash="7fb87140f65bbcb1c6714a67cf618dcc2f5432035f5df8cd350bfe61da346104",
+    ),
+}
+
+
+class Line(Protocol):
+    """A way to a server and back."""
+
+    def send(self, frame: bytes) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def receive(self, timeout_s: float) -> bytes | None: ...
+
+    def close(self) -> None: ...
+
+
+class UdpLine:
+    """One frame a datagram."""
+
+    def __init__(self, host: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.connect((host, port))
+
+    def send(self, frame: bytes) -> None:
+        self._socket.send(frame)
+
+    write = send
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        self._socket.settimeout(max(timeout_s, 0.0001))
+        try:
+            return self._socket.recv(65536)
+        except (TimeoutError, ConnectionRefusedError):
+            return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class ConsoleLine:
+    """Frames as console lines on a pty."""
+
+    FIRST, NEXT = b"\x06\x09", b"\x04\x14"
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(self._file)
+        self._text = b""
+        self._packet = b""
+
+    def send(self, frame: bytes) -> None:
+        packet = (len(frame) + 2).to_bytes(2, "big") + frame + crc_hqx(frame, 0).to_bytes(2, "big")
+        for number, start in enumerate(range(0, len(packet), 93)):
+            marker = self.NEXT if number else self.FIRST
+            self.write(marker + b64encode(packet[start : start + 93]) + b"\n")
+
+    def write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._file, data) :]
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            while b"\n" in self._text:
+                line, _, self._text = self._text.partition(b"\n")
+                if frame := self._line(line):
+                    return frame
+            left = max(deadline - time.monotonic(), 0)
+            if not select.select([self._file], [], [], left)[0]:
+                return None
+            self._text += os.read(self._file, 4096)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _line(self, line: bytes) -> bytes:
+        """Return the frame that a line completes, or nothing."""
+        if line.startswith(self.FIRST):
+            self._packet = b64decode(line[2:])
+        elif line.startswith(self.NEXT):
+            self._packet += b64decode(line[2:])
+        size = int.from_bytes(self._packet[:2], "big")
+        if not self._packet or len(self._packet) < size + 2:
+            return b""
+        packet, self._packet = self._packet[2 : size + 2], b""
+        if crc_hqx(packet, 0):
+            raise ValueError(f"bad CRC in {packet.hex()}")
+        return packet[:-2]
+
+
+@contextmanager
+def running(setup: Setup, folder: Path) -> Iterator[Line]:
+    """Start a server on a new store in a folder; give the line to it."""
+    config = folder / "config.toml"
+    config.write_text(configuration(setup, folder))
+    command = [sys.executable, "-m", "smp_dfu_host", "serve", "--config", str(config)]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
+        try:
+            ready = _ready(process, folder)
+            line = connect(setup, ready["transports"][0])
+            try:
+                yield line
+            finally:
+                line.close()
+        finally:
+            process.terminate()
+
+
+def _ready(process: subprocess.Popen[bytes], folder: Path) -> dict[str, list[dict[str, str]]]:
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], READY_S)[0]:
+        raise TimeoutError(f"the server was not ready after {READY_S} s")
+    try:
+        return dict(json.loads(process.stdout.readline()))
+    except ValueError as exc:
+        raise RuntimeError(f"the server did not start: {(folder / 'log').read_text()}") from exc
+
+
+def connect(setup: Setup, endpoint: dict[str, str]) -> Line:
+    """Return the line to where a server says that it is."""
+    if setup.transport == "udp":
+        return UdpLine(endpoint["host"], int(endpoint["port"]))
+    return ConsoleLine(endpoint["path"])
+
+
+def configuration(setup: Setup, folder: Path) -> str:
+    """Return the configuration of a server like the recorded one: its buffers, its slots, its image."""
+    sections = {
+        "smp": {"buf_size": setup.buf_size, "buf_count": setup.buf_count},
+        "bootloader": {"validate_primary": False},
+        "flash": {"sector_size": setup.sector_size, "sectors": setup.sectors},
+        "image": {"validate_upload": False, "check_upload": False},
+    }
+    if setup.hash:
+        (folder / "factory.bin").write_bytes(image_with(bytes.fromhex(setup.hash)))
+        sections["image"]["factory"] = "factory.bin"  # type: ignore[assignment]
+    transport = (
+        {"enabled": True, "host": setup.host, "port": 0} if setup.transport == "udp" else {"pty": str(folder / "pty")}
+    )
+    sections[f"transport.{setup.transport}"] = transport  # type: ignore[assignment]
+    lines = ['store = "store"']
+    for name, values in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def image_with(digest: bytes) -> bytes:
+    """Return an image of version 0.0.0 whose hash TLV says that, right or not."""
+    payload = b"like the recorded server's image, but for its contents"
+    header = ImageHeader(IMAGE_MAGIC, 0, ImageHeader.SIZE, 0, len(payload), 0, ImageVersion(0, 0, 0))
+    return header.pack() + payload + bytes.fromhex("0769 2800 1000 2000") + digest
+
+
+Connector = Callable[[Setup, Path], Iterator[Line]]
