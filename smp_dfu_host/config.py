@@ -20,9 +20,9 @@ def one_of(*values: str) -> Callable[[Any], str | None]:
     return lambda value: None if value in values else f"must be one of {', '.join(values)}"
 
 
-def between(low: float, high: float) -> Callable[[Any], str | None]:
+def between(low: int, high: int) -> Callable[[Any], str | None]:
     """Return a check that a number lies in that range, both ends included."""
-    return lambda value: None if low <= value <= high else f"must be between {low:g} and {high:g}"
+    return lambda value: None if low <= value <= high else f"must be between {low} and {high}"
 
 
 def option(default: Any, check: Callable[[Any], str | None] | None = None) -> Any:
@@ -261,10 +261,11 @@ def _section(kind: type, table: Mapping[str, Any], prefix: str, base: Path) -> o
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}
     values: dict[str, Any] = {}
+    where = f"[{prefix.rstrip('.')}]" if prefix else "the top level"
     for key, value in table.items():
         dotted = f"{prefix}{key}"
         if key not in known:
-            raise ConfigError(f"{dotted}: unknown option; {prefix or 'the top level '}has {', '.join(known)}")
+            raise ConfigError(f"{dotted}: unknown option; {where} has {', '.join(known)}")
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{dotted} = {value!r}: must be a section, [{dotted}]")

@@ -78,14 +78,19 @@ class Server:
         """
         with occupied(self._config.store):
             device = await self._assemble()
+            life = asyncio.create_task(self._live(device))
             worker = asyncio.create_task(device.worker.run())
             try:
-                return await self._live(device)
+                await asyncio.wait((life, worker), return_when=asyncio.FIRST_COMPLETED)
+                if worker.done():
+                    worker.result()
+                return await life
             finally:
+                life.cancel()
+                worker.cancel()
+                await asyncio.wait((life, worker))
                 for transport in self._transports:
                     await transport.close()
-                worker.cancel()
-                await asyncio.wait([worker])
 
     async def _assemble(self) -> "_Device":
         config, clock = self._config, asyncio.get_running_loop()

@@ -6,6 +6,7 @@ to `render`, which draws; what the values mean is for the layers below.
 """
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ class CommandLine(click.Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]  # always ends the process
         """Run the command line and end the process with its exit status."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a name or a path may not fit the terminal's encoding
+                stream.reconfigure(errors="backslashreplace")
         try:
             status = super().main(args, prog_name, **{**extra, "standalone_mode": False})
             sys.stdout.flush()

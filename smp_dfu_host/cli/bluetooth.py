@@ -36,8 +36,8 @@ def _unblocked(switch: Path) -> bool:
     return all((switch / kind).read_text().strip() == "0" for kind in ("soft", "hard"))
 
 
-def served(adapters: Sequence[Adapter], name: str) -> Iterator[Check]:
-    """Check what bluetoothd says of the adapter that the target is to use."""
+def served(adapters: Sequence[Adapter], name: str, *, ours: bool) -> Iterator[Check]:
+    """Check what bluetoothd says of the adapter that the target is to use; `ours`: our target runs already."""
     adapter = next((each for each in adapters if each.name == name), None)
     if adapter is None:
         yield _check(name, Level.BAD, "bluetoothd does not have it", "systemctl restart bluetooth")
@@ -53,8 +53,9 @@ def served(adapters: Sequence[Adapter], name: str) -> Iterator[Check]:
     else:
         yield _check(name, Level.GOOD, f"{adapter.address}, takes {adapter.advertisements} advertisement(s) more")
     if SMP_SERVICE in adapter.services:
-        todo = "end it before starting another: clients that see two fail"
-        yield _check("SMP service", Level.ADVICE, "a target is registered on it already", todo)
+        todo = "" if ours else "end it before starting another: clients that see two fail"
+        level = Level.GOOD if ours else Level.ADVICE
+        yield _check("SMP service", level, f"a target is registered on {name} already", todo)
 
 
 def main_conf(path: Path = MAIN_CONF) -> Mapping[str, Mapping[str, str]]:
@@ -82,7 +83,7 @@ def settings(conf: Mapping[str, Mapping[str, str]], version: Version | None) -> 
         yield _setting(Level.ADVICE, found, "set [General] ReverseServiceDiscovery = false")
     if general.get("JustWorksRepairing", "never") == "never":
         found = "[General] JustWorksRepairing = never: a phone that forgot the bond is refused"
-        yield _setting(Level.ADVICE, found, "set it to always, or remove such a phone: bluetoothctl remove ADDRESS")
+        yield _setting(Level.ADVICE, found, "set [General] JustWorksRepairing = always")
     if (mtu := gatt.get("ExchangeMTU", "517")) != "517":
         yield _setting(Level.ADVICE, f"[GATT] ExchangeMTU = {mtu}: small fragments are slow", "set it to 517")
 
@@ -108,7 +109,7 @@ async def over_the_air(adapters: Sequence[Adapter], config: BleConfig) -> Check:
     return _check("echo", Level.GOOD, f"{heard.name} {heard.address} by {other.name}: {heard.seconds * 1000:.0f} ms")
 
 
-async def all_checks(config: BleConfig) -> AsyncIterator[Check]:
+async def all_checks(config: BleConfig, *, ours: bool) -> AsyncIterator[Check]:
     """Run every check of this file; what needs something that is missing is left out."""
     yield (present := adapter_present(config.adapter))
     try:
@@ -122,7 +123,7 @@ async def all_checks(config: BleConfig) -> AsyncIterator[Check]:
     for check in settings(main_conf(), host.version):
         yield check
     if present.level is Level.GOOD:
-        for check in served(host.adapters, config.adapter):
+        for check in served(host.adapters, config.adapter, ours=ours):
             yield check
         yield await over_the_air(host.adapters, config)
 

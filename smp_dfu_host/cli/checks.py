@@ -9,6 +9,7 @@ from smp_dfu_host.cli.render import Check, Level
 from smp_dfu_host.config import Config, SerialConfig, UdpConfig
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.store.layout import Layout
+from smp_dfu_host.store.occupancy import unoccupied
 from smp_dfu_host.store.slots import SlotStore
 
 
@@ -83,10 +84,24 @@ def _pty(link: Path | None) -> Check:
     return Check("pty", Level.BAD, f"{link.parent} is not writable", "choose another path: --pty PATH")
 
 
+def running_server(folder: Path) -> Check | None:
+    """Say that a server runs on the store, or return None."""
+    try:
+        with unoccupied(folder):
+            return None
+    except StoreError as exc:
+        return Check("server", Level.GOOD, str(exc).partition(";")[0])
+
+
 def host_checks(config: Config, path: Path | None) -> list[Check]:
-    """Run every check of this file."""
+    """Run every check of this file but that of the slots."""
+    found = [configuration(path), store_folder(config.store)]
     udp = udp_port(config.transport.udp)
-    return [configuration(path), store_folder(config.store), udp, *serial_lines(config.transport.serial)]
+    if server := running_server(config.store):
+        found.append(server)
+        if udp.level is Level.BAD:
+            udp = Check(udp.name, Level.GOOD, f"{udp.found}; most likely by the server that runs")
+    return [*found, udp, *serial_lines(config.transport.serial)]
 
 
 def slots_readable(config: Config) -> Iterator[Check]:

@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from smp_dfu_host.cli import render
-from smp_dfu_host.cli.checks import host_checks, slots_readable
+from smp_dfu_host.cli.checks import host_checks, running_server, slots_readable
 from smp_dfu_host.cli.config import config_file, json_option, shared_options, show, show_json, the_config
 from smp_dfu_host.cli.render import Check, Level
 from smp_dfu_host.config import BleConfig
@@ -20,7 +20,7 @@ def doctor(ble: bool | None, as_json: bool) -> int:
     config = the_config()
     found = [*host_checks(config, config_file()), *slots_readable(config)]
     if ble is not False:
-        found += asyncio.run(bluetooth_checks(config.transport.ble))
+        found += asyncio.run(bluetooth_checks(config.transport.ble, ours=running_server(config.store) is not None))
     if as_json:
         show_json([_as_json(check) for check in found])
     else:
@@ -29,11 +29,11 @@ def doctor(ble: bool | None, as_json: bool) -> int:
     return int(any(check.level is Level.BAD and (needs_ble or not check.bluetooth) for check in found))
 
 
-async def bluetooth_checks(config: BleConfig) -> list[Check]:
+async def bluetooth_checks(config: BleConfig, *, ours: bool) -> list[Check]:
     """Run every check of Bluetooth; what needs something that is missing is left out."""
     from smp_dfu_host.cli import bluetooth  # slow to import, and needed by nothing else
 
-    return [check async for check in bluetooth.all_checks(config)]
+    return [check async for check in bluetooth.all_checks(config, ours=ours)]
 
 
 def _as_json(check: Check) -> dict[str, object]:

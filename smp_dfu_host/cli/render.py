@@ -239,6 +239,16 @@ class Mark:
         return Measurement(2, 2)
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What to do."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(f"{'->' if options.ascii_only else '→'} {self.text}", "bold")
+
+
 def checks(rows: Iterable[Check]) -> Table:
     """Draw what `doctor` found: a mark each, and what to do where something is wrong."""
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -248,7 +258,7 @@ def checks(rows: Iterable[Check]) -> Table:
     for row in rows:
         table.add_row(Mark(row.level), row.name, Text(row.found))
         if row.todo:
-            table.add_row("", "", Text(f"→ {row.todo}", "bold"))
+            table.add_row("", "", Hint(row.todo))
     return table
 
 

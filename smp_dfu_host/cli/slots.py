@@ -49,7 +49,7 @@ def slots(context: click.Context, as_json: bool) -> None:
 def picture(each: SlotSurvey, cut: bool) -> SlotPicture:
     """Return what is drawn of a slot; `cut`: a swap of it was interrupted."""
     place = f"{render.size_text(each.size)} at {each.address:#x}"
-    return SlotPicture(f"image {each.image} · slot {each.slot}", place, each.segments, tuple(_facts(each, cut)))
+    return SlotPicture(f"image {each.image}, slot {each.slot}", place, each.segments, tuple(_facts(each, cut)))
 
 
 def _facts(each: SlotSurvey, cut: bool) -> Iterator[Fact]:

@@ -119,8 +119,9 @@ class Router:
         arguments = () if command.body is None else (decode(command.body, payload),)
         answer = encode(await command.method(context, *arguments))
         size = Header.SIZE + len(answer)
-        if size > context.buf_size:
-            raise MgmtError(command.group.too_large, f"reply of {size} bytes, limit is {context.buf_size}")
+        limit = min(context.buf_size, Header.SIZE + 0xFFFF)
+        if size > limit:
+            raise MgmtError(command.group.too_large, f"reply of {size} bytes, limit is {limit}")
         return answer
 
     def _refused(self, context: Context, refusal: Refusal) -> tuple[int, bytes]:

@@ -54,7 +54,14 @@ class _Lane:
 
     @property
     def idle(self) -> bool:
+        """True once nothing is under way."""
         return not (self.packets or self.requests or self.outbox or self.sender)
+
+    def forget_requests(self) -> None:
+        """Forget what was to be served; replies that are made still go out."""
+        self.packets.clear()
+        self.requests = None
+        self.resting = 0
 
 
 class Worker:
@@ -132,8 +139,9 @@ class Worker:
         Waits until the request at hand is served, and for a moment until its reply and those before it are sent.
         """
         async with self._serving:
+            self._turns.clear()
             for lane in self._lanes.values():
-                lane.packets.clear()
+                lane.forget_requests()
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
                     await self.drained()
@@ -171,14 +179,14 @@ class Worker:
     async def _serve(self) -> None:
         """Serve the next packet, or what is left of one, of the lane whose turn it is."""
         if not self._turns:
-            return
+            return  # a pause has come first
         lane = self._turns.popleft()
         self._moved.set()
         if lane.link.closed:
             self._forget(lane)
         elif lane.full:
             lane.resting += 1
-        elif lane.requests is not None or lane.packets:
+        else:
             await self._serve_packet(lane)
         self._settle(lane)
 
@@ -207,7 +215,8 @@ class Worker:
         try:
             while lane.outbox and not lane.link.closed:
                 await lane.link.send(lane.outbox[0])
-                lane.outbox.popleft()
+                if lane.outbox:  # it is empty if the link left just now
+                    lane.outbox.popleft()
                 self._wake(lane)
         except TransportError as exc:
             log.info("%s: %s replies lost: %s", lane.link.peer, len(lane.outbox), exc)
@@ -228,9 +237,7 @@ class Worker:
 
     def _forget(self, lane: _Lane) -> None:
         self._counters["lost"] += len(lane.outbox)
-        lane.packets.clear()
-        lane.requests = None
-        lane.resting = 0
+        lane.forget_requests()
         lane.outbox.clear()
         if lane.sender is not None:
             lane.sender.cancel()

@@ -9,6 +9,7 @@ from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.flash import MemoryStorage
 from smp_dfu_host.mcuboot.options import BootOptions, Mode, SlotPair
 from smp_dfu_host.mcuboot.verify import PublicKey, load_public_key
+from smp_dfu_host.store.commit import pending
 from smp_dfu_host.store.factory import make_image
 from smp_dfu_host.store.files import sync_folder
 from smp_dfu_host.store.layout import Layout
@@ -62,12 +63,17 @@ def prepare(files: SlotFiles, options: BootOptions, factory: Path | None) -> Non
         layout.folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise StoreError(f"{layout.folder}: {exc.strerror}") from exc
-    with files.exclusive():
-        if not any(layout.slot(slot).exists() for slot in layout.slots):
-            contents = _contents(layout, options, factory)
-            files.replace({layout.slot(slot): data for slot, data in contents.items()})
-            sync_folder(layout.folder.parent)
+    if pending(layout.folder) or not _made(layout):
+        with files.exclusive():
+            if not _made(layout):
+                contents = _contents(layout, options, factory)
+                files.replace({layout.slot(slot): data for slot, data in contents.items()})
+                sync_folder(layout.folder.parent)
     files.check()
+
+
+def _made(layout: Layout) -> bool:
+    return any(layout.slot(slot).exists() for slot in layout.slots)
 
 
 def _contents(layout: Layout, options: BootOptions, factory: Path | None) -> Mapping[int, bytes]:

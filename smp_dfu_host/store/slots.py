@@ -263,7 +263,10 @@ class SlotStore:
 
     def close_uploads(self) -> None:
         """Forget the upload session, whosever it is, in every process."""
-        self.layout.upload.unlink(missing_ok=True)
+        try:
+            self.layout.upload.unlink(missing_ok=True)
+        except OSError as exc:
+            raise StoreError(f"{self.layout.upload}: {exc.strerror}") from exc
 
     def _next_boot(self, image: int, areas: Areas, state: BootState) -> NextBoot:
         active = state.slot(image) or 0

@@ -130,6 +130,7 @@ class Uploads:
             StoreError: If the slot cannot be erased.
         """
         self.drop()
+        sync_folder(self._store.layout.folder)  # or a power cut would bring the old session back, over the new data
         path = self._store.layout.slot(step.slot)
         trailer = self._store.trailer_offset(step.slot)
         with self._store.writing(step.slot) as area:

@@ -7,6 +7,7 @@ Specification, vol 3, part F (ATT) and part G (GATT).
 
 import asyncio
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -56,7 +57,8 @@ def _call(name: str, sock: socket.socket, where: bytes) -> None:
     """Bind or connect by libc: a Python built without bluetooth.h has no such addresses."""
     if getattr(_libc, name)(sock.fileno(), where, len(where)):
         code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
+        if code != errno.EINPROGRESS:
+            raise OSError(code, f"{name}: {os.strerror(code)}")
 
 
 class AttError(Exception):
@@ -78,7 +80,7 @@ class RawCentral:
             self._sock.setsockopt(socket.SOL_SOCKET, option, 8 << 20)
         self._answer: asyncio.Future[bytes] | None = None
         self._asking = asyncio.Lock()
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.mtu = 23
         self.value = 0
@@ -90,18 +92,30 @@ class RawCentral:
 
     async def connect(self, to: int, timeout_s: float = 10) -> Self:
         """Connect to a controller that advertises."""
-        _call("bind", self._sock, _sockaddr(self._controller))
-        async with asyncio.timeout(timeout_s):
-            self._sock.setblocking(True)
-            await self._loop.run_in_executor(None, _call, "connect", self._sock, _sockaddr(to))
         self._sock.setblocking(False)
+        _call("bind", self._sock, _sockaddr(self._controller))
+        _call("connect", self._sock, _sockaddr(to))
+        done = asyncio.Event()
+        self._loop.add_writer(self._sock, done.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await done.wait()
+        except TimeoutError:
+            self._sock.close()
+            raise
+        finally:
+            self._loop.remove_writer(self._sock)
+        if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code))
         self._loop.add_reader(self._sock, self._readable)
         return self
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -120,8 +134,8 @@ class RawCentral:
         with suppress(OSError):  # EINVAL: as secure already (linux net/bluetooth/l2cap_sock.c)
             self._sock.setsockopt(SOL_BLUETOOTH, BT_SECURITY, struct.pack("BB", MEDIUM, 0))
         async with asyncio.timeout(timeout_s):
-            while self.security < MEDIUM:
-                await asyncio.sleep(0.02)  # the kernel has no event for it
+            while self.security < MEDIUM:  # noqa: ASYNC110  (the kernel has no event for it)
+                await asyncio.sleep(0.02)
 
     async def exchange_mtu(self) -> int:
         """Agree on an MTU."""
@@ -171,8 +185,10 @@ class RawCentral:
 
     async def received(self, size: int, timeout_s: float = 20) -> bytes:
         """Wait for that many bytes of notifications; return all that came."""
-        async with asyncio.timeout(timeout_s), self._news:
-            await self._news.wait_for(lambda: sum(map(len, self.notifications)) >= size)
+        async with asyncio.timeout(timeout_s):
+            while sum(map(len, self.notifications)) < size:
+                self._news.clear()
+                await self._news.wait()
         return b"".join(self.notifications)
 
     async def request(self, pdu: bytes, timeout_s: float = 10) -> bytes:
@@ -226,8 +242,4 @@ class RawCentral:
 
     def _notified(self, value: bytes) -> None:
         self.notifications.append(value)
-        asyncio.ensure_future(self._tell())
-
-    async def _tell(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+        self._news.set()

@@ -1,7 +1,6 @@
 """The command line in this process, on stores in a temporary folder."""
 
 import json
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,6 @@
 """What all commands share: exit status, one line on stderr, where the configuration comes from."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -110,3 +111,17 @@ def test_closed_pipe_is_no_traceback(cli: Cli) -> None:
     command = f"{sys.executable} -m smp_dfu_host slots --config {cli.config} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_terminal_without_unicode_gets_no_traceback(cli: Cli) -> None:
+    cli.configure(f'name = "Café"\n{SMALL}')
+    for command in (["slots"], ["doctor", "--no-ble"], ["boot"], ["slots", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "smp_dfu_host", *command, "--config", str(cli.config)],
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.stdout.isascii()
+        assert b"Traceback" not in done.stderr
+        assert done.stdout

@@ -66,5 +66,5 @@ def load(path: Path) -> list[Rule]:
 
 
 def _rule(table: dict[str, Any]) -> Rule:
-    values = {name: table.pop(name) for name in ("recorded", "ours") if name in table}
+    values: dict[str, Any] = {name: table.pop(name) for name in ("recorded", "ours") if name in table}
     return Rule(**table, values=values)

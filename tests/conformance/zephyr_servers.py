@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 import tty
-from binascii import crc_hqx
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from binascii import crc_hqx
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +189,7 @@ def connect(setup: Setup, endpoint: dict[str, str]) -> Line:
 
 def configuration(setup: Setup, folder: Path) -> str:
     """Return the configuration of a server like the recorded one: its buffers, its slots, its image."""
-    sections = {
+    sections: dict[str, dict[str, object]] = {
         "smp": {"buf_size": setup.buf_size, "buf_count": setup.buf_count},
         "bootloader": {"validate_primary": False},
         "flash": {"sector_size": setup.sector_size, "sectors": setup.sectors},
@@ -197,11 +197,11 @@ def configuration(setup: Setup, folder: Path) -> str:
     }
     if setup.hash:
         (folder / "factory.bin").write_bytes(image_with(bytes.fromhex(setup.hash)))
-        sections["image"]["factory"] = "factory.bin"  # type: ignore[assignment]
-    transport = (
-        {"enabled": True, "host": setup.host, "port": 0} if setup.transport == "udp" else {"pty": str(folder / "pty")}
-    )
-    sections[f"transport.{setup.transport}"] = transport  # type: ignore[assignment]
+        sections["image"]["factory"] = "factory.bin"
+    if setup.transport == "udp":
+        sections["transport.udp"] = {"enabled": True, "host": setup.host, "port": 0}
+    else:
+        sections["transport.serial"] = {"pty": str(folder / "pty")}
     lines = ['store = "store"']
     for name, values in sections.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
@@ -213,6 +213,3 @@ def image_with(digest: bytes) -> bytes:
     payload = b"like the recorded server's image, but for its contents"
     header = ImageHeader(IMAGE_MAGIC, 0, ImageHeader.SIZE, 0, len(payload), 0, ImageVersion(0, 0, 0))
     return header.pack() + payload + bytes.fromhex("0769 2800 1000 2000") + digest
-
-
-Connector = Callable[[Setup, Path], Iterator[Line]]

@@ -295,14 +295,19 @@ def test_removed_file_does_not_turn_the_counter_back(file: Path) -> None:
     assert lock.counter == 4
 
 
-def test_file_that_is_replaced_while_it_is_opened_is_not_the_lock(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_file_that_is_replaced_while_it_is_opened_is_not_the_lock(
+    file: Path, replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock, opened, really = DfuLock(file), list[int](), os.open
 
     def replace_once(*args: object, **kwargs: object) -> int:
         descriptor = really(*args, **kwargs)  # type: ignore[arg-type]
-        if not opened:
-            file.unlink()
         opened.append(descriptor)
+        if len(opened) == 1:
+            file.unlink()
+            if replaced:
+                os.close(really(file, os.O_CREAT))
         return descriptor
 
     monkeypatch.setattr(os, "open", replace_once)
@@ -316,10 +321,16 @@ def test_file_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) -> N
     with pytest.raises(LockError, match=f"{tmp_path}: Is a directory"):
         DfuLock(tmp_path)
     (tmp_path / "file").touch()
-    lock = DfuLock(None)
-    assert lock.owner is None
     with pytest.raises(LockError, match="Not a directory"):
         DfuLock(tmp_path / "file" / "dfu.lock")
+
+
+def test_file_that_cannot_be_opened_refuses_the_claim(tmp_path: Path) -> None:
+    lock = DfuLock(tmp_path / "folder" / "dfu.lock")
+    (tmp_path / "folder").touch()
+    with pytest.raises(LockError, match=r"dfu\.lock: File exists"):
+        lock.claim(LockOwner("a"))
+    assert lock.owner is None
 
 
 def test_file_that_cannot_be_written_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,9 +237,13 @@ async def test_reply_that_fits_exactly_is_sent_and_a_larger_one_is_rc_7() -> Non
     # raw serial frame_384: the reply to an echo is a byte longer than the request
     text = "R" * 370
     packet = request(0, 0, {"d": text}, version=0)
-    assert len(packet) == 382
-    assert await Target(383).body(packet) == {"r": text}
-    assert await Target(382).body(packet) == {"rc": 7}
+    assert len(packet) == 384
+    assert await Target(385).body(packet) == {"r": text}
+    assert await Target(384).body(packet) == {"rc": 7}
+
+
+async def test_reply_beyond_the_length_field_is_rc_7_on_any_link() -> None:
+    assert await Target(100_000).body(request(0, 10)) == {"rc": 7}
 
 
 async def test_group_may_answer_its_own_code_when_a_reply_is_too_large() -> None:

@@ -107,6 +107,16 @@ async def test_requests_of_one_packet_are_answered_in_order() -> None:
         assert numbers(await link.wait_sent(100)) == list(range(100))
 
 
+async def test_bare_rc_stops_the_packet() -> None:
+    async with Rig().running() as rig:
+        link = FakeLink()
+        unknown = Header(0, 1, 0, 0, 99, 0, 0).pack()
+        await rig.worker.put(link, number(1) + unknown + number(2))
+        await rig.worker.put(link, number(3))
+        await link.wait_sent(3)
+        assert [cbor2.loads(reply[8:]) for reply in link.sent] == [{"n": 1}, {"rc": 8}, {"n": 3}]
+
+
 async def test_offer_is_refused_and_counted_when_the_queue_is_full() -> None:
     rig = Rig(queue_size=3)
     link = FakeLink()
@@ -264,6 +274,21 @@ async def test_link_that_closes_while_sending_loses_the_rest() -> None:
         assert rig.counters["lost"] == 3
 
 
+async def test_link_that_leaves_inside_of_send_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    class LeavingLink(FakeLink):
+        async def send(self, message: bytes) -> None:
+            await super().send(message)
+            self.closed = True
+            rig.worker.left(self)
+
+    async with Rig().running() as rig:
+        link = LeavingLink()
+        await rig.worker.put(link, number(1, 2, 3))
+        await settle()
+        assert numbers(link.sent) == [1]
+        assert "cannot send" not in caplog.text
+
+
 async def test_put_gives_up_when_its_link_closes() -> None:
     async with Rig(queue_size=1).running() as rig:
         link = FakeLink()
@@ -321,6 +346,24 @@ async def test_drained_waits_for_the_last_reply() -> None:
         assert numbers(link.sent) == [1, 2]
 
 
+async def test_pause_forgets_what_a_slow_peer_has_waiting() -> None:
+    async with Rig().running() as rig:
+        slow = FakeLink()
+        slow.block()
+        for _ in range(3):
+            await rig.worker.put(slow, number(*range(20)))
+        await settle()
+        paused = rig.worker.paused()
+        entering = asyncio.create_task(paused.__aenter__())
+        await settle()
+        slow.unblock()
+        await entering
+        await paused.__aexit__(None, None, None)
+        assert len(rig.group.served) == len(slow.sent) == OUTBOX_SIZE
+        await rig.worker.put(slow, number(99))
+        assert numbers(await slow.wait_sent(OUTBOX_SIZE + 1))[-1] == 99
+
+
 async def test_nothing_is_served_while_paused_and_all_is_forgotten() -> None:
     async with Rig().running() as rig:
         link = FakeLink()
@@ -328,6 +371,7 @@ async def test_nothing_is_served_while_paused_and_all_is_forgotten() -> None:
             await rig.worker.put(link, number(1))
             await settle()
             assert rig.group.served == []
+        await settle()
         await rig.worker.put(link, number(2))
         assert numbers(await link.wait_sent(1)) == [2]
         assert rig.group.served == [2]

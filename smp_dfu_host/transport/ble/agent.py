@@ -1,13 +1,13 @@
 """The pairing agent: "just works" for the centrals that connected to us, nobody else.
 
-BlueZ calls it for pairings that come in (bluez doc/agent-api.txt). Without input or output the only question that it can be
-asked is whether the pairing is welcome. Of the devices of this adapter only LE centrals are, so that a laptop does not
-accept other devices in silence while a target runs on it.
+BlueZ calls it for pairings that come in (bluez doc/agent-api.txt). Without input or output the only question that it
+can be asked is whether the pairing is welcome. Of the devices of this adapter only LE centrals are, so that a laptop
+does not accept other devices in silence while a target runs on it.
 """
 
 # The annotations of D-Bus methods are signatures, not types.
 # mypy: disable-error-code="no-untyped-call, untyped-decorator, valid-type, name-defined"
-# ruff: noqa: F722, F821, N802, ANN201
+# ruff: noqa: F821, N802
 
 import logging
 from collections.abc import Callable

@@ -4,11 +4,11 @@
                ── AcquireNotify(device) ─► a socket for that central ◄─ notify
                ◄─ PropertiesChanged(Value): every subscribed central ◄─ notify, without a socket
 
-Input is WriteValue, which names the central every time; AcquireWrite would mix centrals up and repeat the last packet of
-a burst (bluez src/gatt-database.c, acquire_write keeps a pointer into the read buffer). Output is AcquireNotify's socket.
-A bonded central that comes back is subscribed already and opens none; PropertiesChanged reaches it, and is used while it
-is the only central. What should be (registered, advertising) is brought about by `_settle`, whatever happened before:
-bluetoothd restarted, the adapter unplugged, a central gone.
+Input is WriteValue, which names the central every time; AcquireWrite would mix centrals up and repeat the last packet
+of a burst (bluez src/gatt-database.c, acquire_write keeps a pointer into the read buffer). Output is AcquireNotify's
+socket. A bonded central that comes back is subscribed already and opens none; PropertiesChanged reaches it, and is
+used while it is the only central. What should be (registered, advertising) is brought about by `_settle`, whatever
+happened before: bluetoothd restarted, the adapter unplugged, a central gone.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -28,12 +28,14 @@ from smp_dfu_host.transport.ble import agent, hci
 from smp_dfu_host.transport.ble.bluez_bus import Bus, BusError
 from smp_dfu_host.transport.ble.bluez_devices import ADAPTER, DEVICE, PROPERTIES, Devices, Values
 from smp_dfu_host.transport.ble.bluez_gatt import FLAGS, GattServer
-from smp_dfu_host.transport.ble.bluez_version import DIRECTED, bluez_version
+from smp_dfu_host.transport.ble.bluez_version import DIRECTED, LONG_WRITES, bluez_version
 from smp_dfu_host.transport.ble.channel import Channel
-from smp_dfu_host.transport.ble.link import MIN_MTU, Centrals
+from smp_dfu_host.transport.ble.link import MAX_VALUE, MIN_MTU, Centrals, Limits
 
 log = logging.getLogger(__name__)
 
+OLD_LONGEST_WRITE = 510
+"""Bytes; see LONG_WRITES."""
 RETRY_S = 1.0
 """Between attempts to register again."""
 DROP_S = 4.0
@@ -48,7 +50,7 @@ class BlueZ:
         self._config = config
         self._name = name
         self._buf_size = buf_size
-        self._devices = Devices(bus, config.adapter, self)
+        self._devices = Devices(bus, config.adapter)
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = asyncio.Lock()
@@ -68,7 +70,7 @@ class BlueZ:
         self = cls(await Bus.open(), config, name, buf_size)
         try:
             await self._start()
-        except TransportError:
+        except BaseException:
             await self._bus.close()
             raise
         return self
@@ -78,26 +80,25 @@ class BlueZ:
         self.adapter_address = str(adapter["Address"].value)
         alias = str(adapter["Alias"].value)
         self._alias = "" if alias == self._name else alias  # ours is a leftover; empty means the system's name
-        single = await self._single()
-        self._centrals = Centrals(
-            self, self._buf_size, self._config.max_fragment, single=single, changed=self._wake.set
-        )
+        self._centrals = await self._admission()
         flags = FLAGS[self._config.security]
         self._server = GattServer(self._name, self._bus, self._devices.path, flags, self._written)
         self._characteristic = await self._server.populate()
         self._bus.export(agent.PATH, agent.Agent(self._welcome))
         self._bus.add_message_handler(self._called)
+        self._devices.follow(self)
         await self._settle()
         self._spawn(self._keep())
 
-    async def _single(self) -> bool:
+    async def _admission(self) -> Centrals:
         version = await bluez_version(self._bus)
-        single = version is None or version < DIRECTED
         shown = ".".join(map(str, version)) if version else "of unknown version"
-        log.info(
-            "BlueZ %s on %s, %s", shown, self._config.adapter, "one central at a time" if single else "several centrals"
-        )
-        return single
+        single = version is None or version < DIRECTED
+        how = "one central at a time" if single else "several centrals"
+        log.info("BlueZ %s on %s, %s", shown, self._config.adapter, how)
+        longest_write = MAX_VALUE if version and version >= LONG_WRITES else OLD_LONGEST_WRITE
+        limits = Limits(self._buf_size, self._config.max_fragment, longest_write)
+        return Centrals(self, limits, single=single, changed=self._wake.set)
 
     # What the transport asks for.
 
@@ -105,6 +106,8 @@ class BlueZ:
         """Advertise and admit centrals; a failure is logged and retried."""
         self._online = True
         self._centrals.open(inbox)
+        for path in self._devices.connected:
+            self.arrived(path)
         await self._try_to_settle()
 
     async def offline(self) -> None:
@@ -195,7 +198,7 @@ class BlueZ:
         self._centrals.written(options["device"].value, value, mtu)
 
     def _called(self, message: Message) -> bool:
-        """Take AcquireNotify, which dbus-next's own dispatch cannot answer: the passed descriptor must be closed afterwards."""
+        """Take AcquireNotify: dbus-next's own dispatch would leave the passed descriptor open."""
         if message.member != "AcquireNotify" or message.path != self._characteristic.path:
             return False
         options: Values = message.body[0]
@@ -217,7 +220,7 @@ class BlueZ:
             channel.passed()
 
     def _channel_ended(self, path: str, channel: Channel) -> None:
-        """Fall back to PropertiesChanged: the central unsubscribed, or another one's leaving closed its socket (BlueZ 1452)."""
+        """Fall back to PropertiesChanged: the central unsubscribed, or another one left (BlueZ issue 1452)."""
         if self._channels.get(path) is channel:
             del self._channels[path]
             log.debug("ble %s: notify socket closed", self.address(path))

@@ -1,8 +1,8 @@
 """The connection to the system D-Bus: dbus-next, mended where a burst would kill it.
 
-dbus-next 0.2.3 takes a full socket (EAGAIN) for the end of the connection (altdesktop/python-dbus-next issue 153), and bless
-0.3.0 opens it without passing of file descriptors, which AcquireNotify needs. The names overridden here are pinned by
-tests/transport/ble/test_bluez_contract.py.
+dbus-next 0.2.3 takes a full socket (EAGAIN) for the end of the connection (altdesktop/python-dbus-next issue 153), and
+bless 0.3.0 opens it without passing of file descriptors, which AcquireNotify needs. The names overridden here are
+pinned by tests/transport/ble/test_bluez_contract.py.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -17,7 +17,7 @@ from typing import Any
 from dbus_next.aio import message_bus
 from dbus_next.auth import AuthExternal
 from dbus_next.constants import BusType, MessageType
-from dbus_next.errors import DBusError
+from dbus_next.errors import AuthError, DBusError
 from dbus_next.message import Message
 
 from smp_dfu_host.errors import TransportError
@@ -56,12 +56,15 @@ def bus_error(exc: DBusError) -> BusError:
 class PatientWriter(message_bus._MessageWriter):  # noqa: SLF001  (the one place where the fault can be mended)
     """Writes messages to the bus; a full socket means: go on when it is writable."""
 
+    buf: memoryview | None
+    """The message under way."""
+
     def write_callback(self) -> None:
         """Write what the socket takes (called whenever it is writable)."""
         try:
-            while self._next():
-                self._write()
-                if self.offset < len(self.buf):
+            while (message := self._next()) is not None:
+                self._write(message)
+                if self.offset < len(message):
                     return
                 self.buf = None
                 if self.fut and not self.fut.done():
@@ -73,17 +76,17 @@ class PatientWriter(message_bus._MessageWriter):  # noqa: SLF001  (the one place
                 self.fut.set_exception(exc)
             self.bus._finalize(exc)  # noqa: SLF001  (as the base class does)
 
-    def _next(self) -> bool:
+    def _next(self) -> memoryview | None:
         if self.buf is None:
             if self.messages.empty():
                 self.loop.remove_writer(self.fd)
-                return False
+                return None
             data, self.unix_fds, self.fut = self.messages.get_nowait()
             self.buf, self.offset = memoryview(data), 0
-        return True
+        return self.buf
 
-    def _write(self) -> None:
-        rest = self.buf[self.offset :]
+    def _write(self, message: memoryview) -> None:
+        rest = message[self.offset :]
         if self.unix_fds:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", self.unix_fds))]
             self.offset += self.sock.sendmsg([rest], rights)
@@ -111,7 +114,7 @@ class Bus(message_bus.MessageBus):
             bus = cls()
             async with asyncio.timeout(ANSWER_S):
                 await bus.connect()
-        except (OSError, EOFError, message_bus.AuthError, DBusError) as exc:
+        except (OSError, EOFError, AuthError, DBusError) as exc:
             if bus:
                 bus._release()
             raise TransportError(
@@ -126,7 +129,7 @@ class Bus(message_bus.MessageBus):
             self._release()  # dbus-next leaves them open
             raise
 
-    def send(self, msg: Message) -> "asyncio.Future[None]":
+    def send(self, msg: Message) -> "asyncio.Future[None]":  # type: ignore[override]  # as dbus_next.aio has it
         """Send a message; the future is done when the socket has taken it."""
         if self._disconnected or self._user_disconnect:
             # dbus-next would watch a descriptor that may be somebody else's by now

@@ -76,10 +76,10 @@ class Devices:
         adapter: Its name, such as `hci0`.
     """
 
-    def __init__(self, bus: Bus, adapter: str, events: Events) -> None:
+    def __init__(self, bus: Bus, adapter: str) -> None:
         self._bus = bus
         self._name = adapter
-        self._events = events
+        self._events: Events | None = None
         self._known: dict[str, Device] = {}
         self._owner = ""
         self._interfaces: set[str] = set()
@@ -93,7 +93,7 @@ class Devices:
 
     @property
     def owner(self) -> str:
-        """bluetoothd's unique name on the bus; empty while it does not run."""
+        """The name of bluetoothd on the bus; empty while it does not run."""
         return self._owner
 
     @property
@@ -121,19 +121,25 @@ class Devices:
         )
         for path, interfaces in objects.items():
             self._added(path, interfaces)
+        self._check(objects)
+        adapter: Values = objects[self.path][ADAPTER]
+        return adapter
+
+    def follow(self, events: Events) -> None:
+        """Tell of changes from now on."""
+        self._events = events
+
+    def _check(self, objects: Mapping[str, Mapping[str, Values]]) -> None:
+        name = self._name
         if self.path not in objects:
             there = ", ".join(sorted(path.rpartition("/")[2] for path, held in objects.items() if ADAPTER in held))
-            raise TransportError(
-                f"no Bluetooth adapter {self._name}; {f'there is {there}' if there else 'plug one in, or load its driver'}"
-            )
-        properties: Values = objects[self.path][ADAPTER]
-        if not properties["Powered"].value:
-            raise TransportError(
-                f"Bluetooth adapter {self._name} is off; turn it on: rfkill unblock bluetooth; bluetoothctl power on"
-            )
+            hint = f"there is {there}" if there else "plug one in, or load its driver"
+            raise TransportError(f"no Bluetooth adapter {name}; {hint}")
+        if not objects[self.path][ADAPTER]["Powered"].value:
+            hint = "turn it on: rfkill unblock bluetooth; bluetoothctl power on"
+            raise TransportError(f"Bluetooth adapter {name} is off; {hint}")
         if not self.present:
-            raise TransportError(f"Bluetooth adapter {self._name} cannot be a Bluetooth LE peripheral; use another one")
-        return properties
+            raise TransportError(f"Bluetooth adapter {name} cannot be a Bluetooth LE peripheral; use another one")
 
     def _signal(self, message: Message) -> None:
         if message.message_type is not MessageType.SIGNAL:
@@ -155,28 +161,26 @@ class Devices:
         log.warning("bluetoothd has %s", "started" if owner else "ended; waiting for it")
         for path in tuple(self._known):
             self._forget(path)
-        if self._interfaces:
-            self._interfaces.clear()
-            self._events.adapter_went()
+        before = self.present
+        self._interfaces.clear()
+        self._compare(before)
 
     def _added(self, path: str, interfaces: Mapping[str, Values]) -> None:
         if path == self.path:
             before = self.present
             self._interfaces |= interfaces.keys()
-            if self.present and not before:
-                self._events.adapter_came()
+            self._compare(before)
         elif (values := interfaces.get(DEVICE)) and path.startswith(f"{self.path}/"):
             connected = bool(values["Connected"].value)
             self._known[path] = Device(str(values["Address"].value), connected)
-            if connected:
+            if connected and self._events:
                 self._events.arrived(path)
 
     def _removed(self, path: str, interfaces: list[str]) -> None:
         if path == self.path:
             before = self.present
             self._interfaces -= set(interfaces)
-            if before and not self.present:
-                self._events.adapter_went()
+            self._compare(before)
         elif DEVICE in interfaces:
             self._forget(path)
 
@@ -185,14 +189,17 @@ class Devices:
             return
         if "Address" in values:
             device.address = str(values["Address"].value)
-            self._events.identified(path)
+            if self._events:
+                self._events.identified(path)
         if "Connected" in values:
             device.connected = bool(values["Connected"].value)
-            if device.connected:
-                self._events.arrived(path)
-            else:
-                self._events.left(path)
+            if self._events:
+                (self._events.arrived if device.connected else self._events.left)(path)
 
     def _forget(self, path: str) -> None:
-        if self._known.pop(path, None):
+        if self._known.pop(path, None) and self._events:
             self._events.left(path)
+
+    def _compare(self, before: bool) -> None:
+        if self._events and self.present != before:
+            (self._events.adapter_came if self.present else self._events.adapter_went)()

@@ -10,14 +10,15 @@ What bless 0.3.0 lacks is overridden here, and the names are pinned by tests/tra
   sees: the UUID in it, the name in the scan response (bluez src/advertising.c).
 """
 
-# The annotations of D-Bus methods and properties are signatures, not types; bless and dbus-next have no types for them.
+# The annotations of D-Bus methods and properties are signatures, not types.
 # mypy: disable-error-code="no-untyped-call, untyped-decorator, valid-type, name-defined, misc, override"
-# ruff: noqa: F722, F821, N802, N803
+# mypy: disable-error-code="no-redef, attr-defined"
+# ruff: noqa: F722, F821, N802
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from bless.backends.attribute import GATTAttributePermissions
 from bless.backends.bluezdbus.dbus.advertisement import BlueZLEAdvertisement, Type
@@ -41,11 +42,12 @@ FLAGS = {
     "none": ["write-without-response", "notify"],
     "encrypt": ["write-without-response", "encrypt-write", "notify", "encrypt-notify"],
 }
-"""BlueZ's flags of the SMP characteristic by `[transport.ble] security`. `encrypt-write` alone would drop an unencrypted
-write command in silence; `encrypt-notify` refuses the subscription, and that makes a phone pair."""
+"""BlueZ's flags of the SMP characteristic by `[transport.ble] security`. `encrypt-write` alone would drop an
+unencrypted write command in silence; `encrypt-notify` refuses the subscription, and that makes a phone pair."""
 
 SERVICE_HANDLE = 0x0100
-"""Attribute handle of the service; beyond what bluetoothd's own services take. The declaration of the characteristic follows."""
+"""Attribute handle of the service; beyond what bluetoothd's own services take. The declaration of the characteristic
+follows."""
 VALUE_HANDLE = SERVICE_HANDLE + 2
 """Handle of the characteristic's value; BlueZ wants this one, not the declaration's."""
 
@@ -59,9 +61,17 @@ class Characteristic(BlueZGattCharacteristic):
     """SMP's characteristic."""
 
     @method()
-    def WriteValue(self, value: "ay", options: "a{sv}"):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        """Pass on what a central wrote, with `device`, `mtu` and `link`; never raises, for no central would hear of it."""
+    def WriteValue(self, value: "ay", options: "a{sv}"):  # type: ignore[no-untyped-def]
+        """Pass on what a central wrote, with `device`, `mtu` and `link`; nobody would hear of an error."""
         self._service.app.on_write(bytes(value), options)
+
+    @method()
+    def StartNotify(self):  # type: ignore[no-untyped-def]
+        """Note nothing: it names no central, and comes once for all of them."""
+
+    @method()
+    def StopNotify(self):  # type: ignore[no-untyped-def]
+        """Note nothing, as for StartNotify."""
 
     @dbus_property(access=PropertyAccess.READ)
     def NotifyAcquired(self) -> "b":
@@ -119,7 +129,7 @@ class Advertisement(BlueZLEAdvertisement):
     """What is on the air while a central may connect."""
 
     @method()
-    def Release(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def Release(self):  # type: ignore[no-untyped-def]
         """Note nothing: whoever owns the registration sees the adapter or bluetoothd go."""
 
     @dbus_property(access=PropertyAccess.READ)
@@ -145,7 +155,7 @@ class Application(BlueZGattApplication):
 
     async def add_service(self, uuid: str) -> Service:
         """Add a service of our kind, a primary one (bless makes only its first primary)."""
-        service = Service(uuid, True, len(self.services) + 1, self)  # noqa: FBT003
+        service = Service(uuid, True, len(self.services) + 1, self)
         self.services.append(service)
         self.bus.export(service.path, service)
         return service
@@ -161,8 +171,8 @@ class Application(BlueZGattApplication):
 class GattServer(BlessServerBlueZDBus):
     """bless's server with our application, on a bus and an adapter that are there already.
 
-    `start` and `stop` of bless register and advertise in one step and leave much behind; here the application stays while
-    the advertisement comes and goes, and both can be brought back after a restart of bluetoothd.
+    `start` and `stop` of bless register and advertise in one step and leave much behind; here the application stays
+    while the advertisement comes and goes, and both can be brought back after a restart of bluetoothd.
     """
 
     def __init__(self, name: str, bus: Bus, adapter_path: str, flags: list[str], on_write: Written) -> None:
@@ -194,8 +204,7 @@ class GattServer(BlessServerBlueZDBus):
             await self.add_new_service(SMP_SERVICE)
             await self.add_new_characteristic(SMP_SERVICE, SMP_CHARACTERISTIC, properties, None, permissions)
         self.bus.export(self.app.path, self.app)
-        made: Characteristic = self.app.services[0].characteristics[0]
-        return made
+        return cast("Characteristic", self.app.services[0].characteristics[0])
 
     async def register(self) -> None:
         """Give bluetoothd the application, at our handles or, where those are taken, at handles of its choice.

@@ -10,12 +10,14 @@ Version = tuple[int, int]
 
 DIRECTED: Version = (5, 76)
 """From here on a notify socket reaches its own central only (bluez src/gatt-database.c, a08ec1a4e)."""
+LONG_WRITES: Version = (5, 69)
+"""From here on a write command may have 512 bytes; before, more than 510 vanished."""
 
 TIMEOUT_S = 3.0
 
 
 async def bluez_version(bus: Bus) -> Version | None:
-    """Return the running daemon's version, such as (5, 66); None if it cannot be told, which callers take for an old one."""
+    """Return the running daemon's version, such as (5, 66); None if it cannot be told."""
     for command in (await _running(bus), ["bluetoothctl", "--version"]):
         if command and (found := parse(await _output(command))):
             return found
@@ -35,11 +37,15 @@ async def _running(bus: Bus) -> list[str]:
         (pid,) = await bus.ask(
             f"/{owner.replace('.', '/')}", f"{owner}.GetConnectionUnixProcessID", "s", "org.bluez", to=owner
         )
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        command = _command_line(pid)
     except (BusError, OSError):
         return []
     program = [i for i, word in enumerate(command) if word.endswith("bluetoothd")]
     return [*command[: program[0] + 1], "--version"] if program else []
+
+
+def _command_line(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
 
 
 async def _output(command: list[str]) -> str:

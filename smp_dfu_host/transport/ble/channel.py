@@ -1,7 +1,7 @@
 """The socket over which BlueZ takes one central's notifications (bluez doc/gatt-api.txt, AcquireNotify).
 
-Every packet is one notification. The socket is ours at one end; the other is passed to bluetoothd and must be closed here,
-else its end would never be seen. A full socket makes the sender wait: this is all the back-pressure there is.
+Every packet is one notification. The socket is ours at one end; the other is passed to bluetoothd and must be closed
+here, else its end would never be seen. A full socket makes the sender wait: this is all the back-pressure there is.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Which connections came in to us, asked of the kernel: BlueZ does not say it over D-Bus.
 
 The adapter of a laptop also carries its mouse and its headphones. Those must not count as centrals, and must not be
-disconnected when the target "reboots". The ioctl needs no privilege (linux net/bluetooth/hci_conn.c, hci_get_conn_list).
+disconnected when the target "reboots". The ioctl needs no privilege (linux net/bluetooth/hci_conn.c,
+hci_get_conn_list).
 
     struct hci_conn_list_req   dev_id u16, conn_num u16, then conn_num times
     struct hci_conn_info       handle u16, bdaddr 6 bytes, type u8, out u8, state u16, link_mode u32
@@ -23,7 +24,7 @@ _INFO = struct.Struct("=H6sBBHI")
 
 
 def incoming(adapter: str) -> frozenset[str] | None:
-    """Return the addresses of the LE centrals that are connected to an adapter such as `hci0`; None if it cannot be told."""
+    """Return the addresses of the centrals that are connected to an adapter such as `hci0`; None if it cannot be told."""
     answer = bytearray(_REQUEST.size + MAX_CONNECTIONS * _INFO.size)
     try:
         _REQUEST.pack_into(answer, 0, int(adapter.removeprefix("hci")), MAX_CONNECTIONS)

@@ -11,6 +11,7 @@ queue, lock) belongs to one connection and dies with it (zephyr subsys/mgmt/mcum
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from smp_dfu_host.dispatch.peer import Inbox, Peer
@@ -28,13 +29,27 @@ MIN_MTU = 23
 """ATT_MTU before an exchange (Core Specification, vol 3 part G 5.2.1)."""
 MAX_VALUE = 512
 """Longest attribute value, and so the longest notification."""
+WRITE_OVERHEAD = 3
+"""Bytes of the ATT_MTU that a write command cannot carry: opcode and handle."""
 NOTIFICATION_OVERHEAD = 5
-"""Bytes of the ATT_MTU that a notification cannot carry: opcode and handle, and a length when the central supports multiple
-notifications. Then BlueZ sends even a single one as ATT_MULTIPLE_HANDLE_VALUE_NTF and cuts what does not fit in silence
-(bluez src/shared/gatt-server.c, bt_gatt_server_send_notification); D-Bus does not say who supports them."""
+"""The same for a notification: opcode and handle, and a length when the central supports multiple notifications. Then
+BlueZ sends even a single one as ATT_MULTIPLE_HANDLE_VALUE_NTF and cuts what does not fit, in silence (bluez
+src/shared/gatt-server.c, bt_gatt_server_send_notification); D-Bus does not say who supports them."""
 QUEUE_LIMIT = 4 << 20
 """Unserved bytes at which a link is dropped. Clients keep at most 24 messages of 2475 bytes under way; this bounds the
 memory that a central can take which sends without ever waiting for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a link has to keep to."""
+
+    buf_size: int
+    """Largest message, header included, in bytes."""
+    max_fragment: int
+    """Largest notification, in bytes, however large the MTU is."""
+    longest_write: int = MAX_VALUE
+    """Longest write command that the GATT server below does not lose, in bytes."""
 
 
 def fragment_size(mtu: int, max_fragment: int) -> int:
@@ -65,14 +80,13 @@ class Gatt(Protocol):
 class BleLink:
     """One connection of one central (see `dispatch.peer.Link`)."""
 
-    def __init__(self, gatt: Gatt, key: str, inbox: Inbox, buf_size: int, max_fragment: int) -> None:
+    def __init__(self, gatt: Gatt, key: str, inbox: Inbox, limits: Limits) -> None:
         self._gatt = gatt
         self._key = key
         self._inbox = inbox
-        self._buf_size = buf_size
-        self._max_fragment = max_fragment
+        self._limits = limits
         self._mtu = MIN_MTU
-        self._framing = RawFraming(buf_size)
+        self._framing = RawFraming(limits.buf_size, aligned=True)
         self._packets: asyncio.Queue[bytes] = asyncio.Queue()
         self._queued = 0
         self._sending = asyncio.Lock()
@@ -87,8 +101,15 @@ class BleLink:
 
     @property
     def buf_size(self) -> int:
-        """Largest message in either direction, in bytes."""
-        return self._buf_size
+        """Largest message that is sure to pass, in bytes.
+
+        A client with an MTU of 517 writes up to 514 bytes at once, and BlueZ loses those in silence. Told that a
+        message may be no longer than what one safe write holds, such a client never does so; longer ones are taken all
+        the same.
+        """
+        if self._mtu - WRITE_OVERHEAD > self._limits.longest_write:
+            return min(self._limits.buf_size, self._limits.longest_write)
+        return self._limits.buf_size
 
     @property
     def closed(self) -> bool:
@@ -131,7 +152,7 @@ class BleLink:
             TransportError: If the link is gone.
         """
         async with self._sending:
-            for piece in self._framing.split(message, fragment_size(self._mtu, self._max_fragment)):
+            for piece in self._framing.split(message, fragment_size(self._mtu, self._limits.max_fragment)):
                 if self._closed:
                     raise TransportError(f"{self._peer}: disconnected")
                 await self._gatt.notify(self._key, piece)
@@ -157,12 +178,9 @@ class Centrals:
         changed: Called when a central has joined or left, for whoever decides about advertising.
     """
 
-    def __init__(
-        self, gatt: Gatt, buf_size: int, max_fragment: int, *, single: bool, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, gatt: Gatt, limits: Limits, *, single: bool, changed: Callable[[], None]) -> None:
         self._gatt = gatt
-        self._buf_size = buf_size
-        self._max_fragment = max_fragment
+        self._limits = limits
         self._single = single
         self._changed = changed
         self._links: dict[str, BleLink] = {}
@@ -189,15 +207,15 @@ class Centrals:
         self._inbox = None
 
     def connected(self, key: str) -> BleLink | None:
-        """Return the central's link, made now if it is new; None if it is refused, and then it is being disconnected."""
+        """Return the central's link, made now if it is new; None if it is refused and being disconnected."""
         if link := self._links.get(key):
             return link
         if self._inbox is None or self.full:
             log.info("ble %s: refused, %s", self._gatt.address(key), "busy" if self._inbox else "offline")
             self._gatt.disconnect(key)
             return None
-        link = self._links[key] = BleLink(self._gatt, key, self._inbox, self._buf_size, self._max_fragment)
-        log.info("%s: connected", link.peer)
+        link = self._links[key] = BleLink(self._gatt, key, self._inbox, self._limits)
+        log.debug("%s: connected", link.peer)
         self._inbox.joined(link)
         self._changed()
         return link
@@ -222,6 +240,6 @@ class Centrals:
         if not (link := self._links.pop(key, None)) or self._inbox is None:
             return
         link.close()
-        log.info("%s: disconnected", link.peer)
+        log.debug("%s: disconnected", link.peer)
         self._inbox.left(link)
         self._changed()

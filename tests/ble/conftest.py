@@ -1,0 +1,154 @@
+"""The rig of the Bluetooth LE tests: controllers that hear each other, bluetoothd, and a transport whose inbox echoes.
+
+Run them by `scripts/ble-vm -- .venv/bin/python -u -m pytest -m ble tests/ble`. Anywhere else they are skipped: they take
+bluetoothd's devices away and restart it.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from smp_dfu_host.config import BleConfig
+from smp_dfu_host.dispatch.peer import Link
+from smp_dfu_host.transport.ble import BleTransport
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # dbus-next's own, of things that Python 3.13 deprecates
+    from smp_dfu_host.transport.ble.bluez_bus import Bus
+
+NAME = "SMP DFU Host"
+SERVER, CENTRAL, SECOND, DUMMY = range(4)
+"""Which controller is what."""
+PID = Path("/run/bluetoothd.pid")
+
+
+def why_not() -> str:
+    """Say what the tests lack here; empty if nothing."""
+    controllers = len(list(Path("/sys/class/bluetooth").glob("hci[0-9]")))
+    if not Path("/run/ble-vm").is_dir():
+        return "needs the virtual machine: scripts/ble-vm -- .venv/bin/python -u -m pytest -m ble tests/ble"
+    return "" if controllers >= 2 else f"needs two Bluetooth controllers, there are {controllers}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if reason := why_not():
+        for item in items:
+            if item.get_closest_marker("ble"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+class EchoInbox:
+    """Sends back what comes; keeps it, too."""
+
+    def __init__(self) -> None:
+        self.packets: list[tuple[Link, bytes]] = []
+        self.present: list[Link] = []
+        self.echoing = True
+        self._news = asyncio.Event()
+
+    def joined(self, link: Link) -> None:
+        self.present.append(link)
+        self._news.set()
+
+    def left(self, link: Link) -> None:
+        self.present.remove(link)
+        self._news.set()
+
+    async def put(self, link: Link, packet: bytes) -> None:
+        self.packets.append((link, packet))
+        self._news.set()
+        if self.echoing:
+            await link.send(packet)
+
+    def offer(self, link: Link, packet: bytes) -> bool:
+        raise AssertionError("a stream waits")
+
+    async def until(self, true: Callable[[], bool], timeout_s: float = 10) -> None:
+        """Wait until something is true of what came, who is present and so on."""
+        async with asyncio.timeout(timeout_s):
+            while not true():
+                self._news.clear()
+                await self._news.wait()
+
+
+@pytest.fixture
+def inbox() -> EchoInbox:
+    return EchoInbox()
+
+
+@pytest.fixture
+def security() -> str:
+    """Overridden by tests with another one."""
+    return "encrypt"
+
+
+@pytest.fixture
+async def transport(inbox: EchoInbox, security: str) -> AsyncIterator[BleTransport]:
+    """A transport that is on the air, with no bonds left from other tests."""
+    await forget_devices()
+    made = BleTransport(BleConfig(enabled=True, security=security), NAME, 2475)
+    await made.open(inbox)
+    await made.online()
+    yield made
+    await made.close()
+
+
+async def objects() -> dict[str, dict[str, dict[str, object]]]:
+    """What bluetoothd has, with plain values."""
+    bus = await Bus.open()
+    try:
+        (tree,) = await bus.ask("/", "org.freedesktop.DBus.ObjectManager.GetManagedObjects")
+    finally:
+        await bus.close()
+    return {
+        path: {name: {key: variant.value for key, variant in values.items()} for name, values in interfaces.items()}
+        for path, interfaces in tree.items()
+    }
+
+
+async def forget_devices() -> None:
+    """Remove every device, connected or bonded, from every adapter."""
+    bus = await Bus.open()
+    try:
+        for path, interfaces in (await objects()).items():
+            if "org.bluez.Device1" in interfaces:
+                await bus.ask(path.rpartition("/")[0], "org.bluez.Adapter1.RemoveDevice", "o", path)
+    finally:
+        await bus.close()
+
+
+async def eventually(true: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+    """Wait for something that has no event in this process."""
+    async with asyncio.timeout(timeout_s):
+        while not await true():
+            await asyncio.sleep(0.1)
+
+
+class Daemon:
+    """The bluetoothd of the rig."""
+
+    def __init__(self) -> None:
+        self._pid = int(PID.read_text())
+        self._command = Path(f"/proc/{self._pid}/cmdline").read_text().split("\0")[:-1]
+
+    def stop(self) -> None:
+        os.kill(self._pid, signal.SIGTERM)
+        while Path(f"/proc/{self._pid}/exe").exists():
+            pass
+
+    def start(self) -> None:
+        log = open("/run/bluetoothd.log", "ab")  # noqa: SIM115  (the daemon's from here on)
+        self._pid = subprocess.Popen(["chrt", "-f", "10", *self._command], stdout=log, stderr=log).pid
+        log.close()
+        PID.write_text(str(self._pid))
+
+
+@pytest.fixture
+def bluetoothd() -> Daemon:
+    return Daemon()

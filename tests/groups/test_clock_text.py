@@ -1,0 +1,68 @@
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smp_dfu_host.errors import MgmtError, Rc
+from smp_dfu_host.groups.clock_text import read_text, write_text
+
+
+@given(st.datetimes(min_value=datetime(1900, 1, 1)))  # noqa: DTZ001
+def test_read_returns_what_was_written(moment: datetime) -> None:
+    """Every second of the calendar survives its text."""
+    assert datetime(*read_text(write_text(moment.replace(tzinfo=UTC)))[:6]) == moment.replace(microsecond=0)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-02T03:04:05",
+        "2024/01/02 03.04.05",
+        "2024-01-02T03:04:05Z",
+        "2024-01-02T03:04:05+01:00",
+        "2024-01-02T03:04:05.999",
+        "2024- 1-+2T03:04:05",
+    ],
+)
+def test_separators_and_zones_do_not_matter(text: str) -> None:
+    assert read_text(text) == (2024, 1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2024-01-02T03:04:5",
+        "2024-01-02T03:04:05+01:00x",
+        "1899-01-02T03:04:05",
+        "11900-01-02T03:04:05",
+        "2024-13-02T03:04:05",
+        "2024-00-02T03:04:05",
+        "2024-01-32T03:04:05",
+        "2024-01-02T24:04:05",
+        "2024-01-02T03:60:05",
+        "2024-01-02T03:04:60",
+        "2024-01-02T-3:04:05",
+        "2024-01-02T03:04:xx",
+        "2024-01-02T03:04       ",
+        "yyyy-mm-ddThh:mm:ss",
+    ],
+)
+def test_what_is_no_date_is_refused(text: str) -> None:
+    with pytest.raises(MgmtError) as refusal:
+        read_text(text)
+    assert refusal.value.rc == Rc.EINVAL
+
+
+@given(st.text(max_size=25))
+def test_any_text_is_a_date_or_refused(text: str) -> None:
+    """Whatever a client sends, there is a date or EINVAL."""
+    try:
+        year, month, day, *_ = read_text(text)
+    except MgmtError as refusal:
+        assert refusal.rc == Rc.EINVAL
+    else:
+        assert 1900 <= year <= 11899
+        assert 1 <= month <= 12
+        assert 1 <= day <= 31

@@ -1,0 +1,89 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.files import Overlay, locked, read_file, replace_durably, write_synced
+
+
+def test_replace_durably_shows_old_or_new_contents(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    replace_durably(path, b"old")
+    kept = path.open("rb")
+    replace_durably(path, b"new")
+    with kept:
+        assert (kept.read(), path.read_bytes()) == (b"old", b"new")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_to_a_missing_folder_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"missing/file: No such file"):
+        write_synced(tmp_path / "missing" / "file", b"")
+
+
+def test_read_file_tells_missing_from_unreadable(tmp_path: Path) -> None:
+    assert read_file(tmp_path / "missing") is None
+    with pytest.raises(StoreError, match="Is a directory"):
+        read_file(tmp_path)
+
+
+def test_a_held_lock_is_refused_after_the_timeout_and_free_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path), pytest.raises(StoreError, match="another process"), locked(path, timeout_s=0.02):
+        pass
+    with locked(path, timeout_s=0):
+        pass
+
+
+def test_a_lock_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file"), locked(tmp_path / "missing" / "lock"):
+        pass
+
+
+@given(
+    st.binary(min_size=1, max_size=200),
+    st.integers(1, 64),
+    st.lists(st.tuples(st.integers(0, 199), st.binary(max_size=80)), max_size=8),
+)
+def test_overlay_is_the_file_with_the_writes_on_it(
+    tmp_path_factory: pytest.TempPathFactory, start: bytes, unit: int, writes: list[tuple[int, bytes]]
+) -> None:
+    """Whatever is written where, reads and the saved file are as if it had been written to the file itself."""
+    path = tmp_path_factory.mktemp("overlay") / "file"
+    path.write_bytes(start)
+    expected = bytearray(start)
+    overlay = Overlay(path, unit)
+    for where, data in writes:
+        offset = where % len(start)
+        part = data[: len(start) - offset]
+        overlay.write(offset, part)
+        expected[offset : offset + len(part)] = part
+    assert overlay.read(0, overlay.size) == expected
+    assert all(overlay.read(i, 1) == expected[i : i + 1] for i in range(len(start)))
+    assert overlay.changed == (expected != start)
+    overlay.save(path.with_name("saved"))
+    overlay.close()
+    overlay.close()
+    assert (path.read_bytes(), path.with_name("saved").read_bytes()) == (start, expected)
+
+
+def test_overlay_of_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file"):
+        Overlay(tmp_path / "missing", 16)
+
+
+def test_overlay_of_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(64))
+    overlay = Overlay(path, 16)
+    os.truncate(path, 10)
+    with pytest.raises(StoreError, match="cut short"):
+        overlay.read(0, 64)
+    with pytest.raises(StoreError, match="cut short"):
+        overlay.save(tmp_path / "saved")
+    with pytest.raises(StoreError, match="Is a directory"):
+        overlay.save(tmp_path)
+    overlay.close()

@@ -1,0 +1,78 @@
+import pytest
+
+from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage
+from smp_dfu_host.store.faults import Fault, SlotRefusal
+from smp_dfu_host.store.listing import BootType, NextBoot
+from smp_dfu_host.store.schedule import find_slot, must_write
+from tests.store.builders import hash_of, image
+
+A, B = 0, 1
+NORMAL_A, NORMAL_B = NextBoot(BootType.NORMAL, A), NextBoot(BootType.NORMAL, B)
+TEST_B, REVERT_B = NextBoot(BootType.TEST, B), NextBoot(BootType.REVERT, B)
+
+
+@pytest.mark.parametrize(
+    ("plan", "slot", "confirm", "write"),
+    [
+        (NORMAL_A, B, False, True),
+        (NORMAL_A, B, True, True),
+        (NORMAL_A, A, True, False),
+        (NORMAL_B, B, True, False),
+        (TEST_B, B, False, False),
+        (REVERT_B, A, True, True),
+        (REVERT_B, B, True, False),
+    ],
+)
+def test_what_is_allowed(plan: NextBoot, slot: int, confirm: bool, write: bool) -> None:  # noqa: FBT001
+    assert must_write(slot, A, plan, confirm=confirm) is write
+
+
+@pytest.mark.parametrize(
+    ("plan", "slot", "confirm"),
+    [
+        (NORMAL_B, B, False),
+        (NORMAL_B, A, True),
+        (TEST_B, A, True),
+        (TEST_B, B, True),
+        (REVERT_B, B, False),
+    ],
+)
+def test_what_is_refused_because_of_what_is_scheduled(plan: NextBoot, slot: int, confirm: bool) -> None:  # noqa: FBT001
+    with pytest.raises(SlotRefusal) as refusal:
+        must_write(slot, A, plan, confirm=confirm)
+    assert refusal.value.fault is Fault.ALREADY_PENDING
+
+
+@pytest.mark.parametrize("plan", [NORMAL_A, NORMAL_B, TEST_B, REVERT_B])
+def test_a_test_of_the_running_slot_is_refused_first(plan: NextBoot) -> None:
+    with pytest.raises(SlotRefusal) as refusal:
+        must_write(A, A, plan, confirm=False)
+    assert refusal.value.fault is Fault.TEST_OF_RUNNING
+
+
+def areas(*images: bytes) -> tuple[FlashArea, ...]:
+    return tuple(FlashArea("slot", MemoryStorage(each.ljust(512, b"\xff")), (512,), 8) for each in images)
+
+
+def test_the_first_slot_with_the_hash_is_found() -> None:
+    first, second = image((1, 0, 0)), image((2, 0, 0))
+    assert find_slot(areas(first, second), hash_of(second), A, confirm=False) == B
+    assert find_slot(areas(first, first), hash_of(first), B, confirm=False) == A
+
+
+@pytest.mark.parametrize("digest", [None, b""])
+def test_without_a_hash_the_running_slot_is_meant(digest: bytes | None) -> None:
+    assert find_slot(areas(b"", b""), digest, B, confirm=True) == B
+
+
+@pytest.mark.parametrize("digest", [None, b"", bytes(31), bytes(33)])
+def test_a_hash_that_no_image_has_is_refused(digest: bytes | None) -> None:
+    with pytest.raises(SlotRefusal) as refusal:
+        find_slot(areas(b""), digest, A, confirm=bool(digest))
+    assert refusal.value.fault is Fault.INVALID_HASH
+
+
+def test_a_hash_in_no_slot_is_not_found() -> None:
+    with pytest.raises(SlotRefusal) as refusal:
+        find_slot(areas(image(), b""), bytes(32), A, confirm=True)
+    assert refusal.value.fault is Fault.HASH_NOT_FOUND

@@ -1,0 +1,46 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.state import BootState, load
+
+states = st.builds(
+    BootState,
+    boots=st.integers(0),
+    time=st.text(),
+    ok=st.booleans(),
+    reason=st.text(),
+    actions=st.tuples(st.text()),
+    running=st.tuples(st.integers(0, 3)),
+    rolled_back=st.dictionaries(st.integers(0, 3), st.text()),
+)
+
+
+@given(states)
+def test_load_returns_what_was_dumped(state: BootState) -> None:
+    """A state survives its file."""
+    assert load(state.dump()) == state
+
+
+def test_a_store_without_a_file_has_never_booted() -> None:
+    assert load(None) == BootState(boots=0, ok=True, running=(0,))
+
+
+def test_running_slot_is_none_if_nothing_booted() -> None:
+    assert (BootState(running=(1,)).slot(0), BootState(ok=False).slot(0)) == (1, None)
+
+
+def test_without_rollback_forgets_one_slot() -> None:
+    state = BootState(boots=7, rolled_back={1: "aa", 3: "bb"})
+    assert state.without_rollback(1) == BootState(boots=7, rolled_back={3: "bb"})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b"\xff", json.dumps({"format": 1, "boots": "x"}).encode(), b'{"format": 2}']
+)
+def test_another_file_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(StoreError, match=r"state\.json"):
+        load(data)

@@ -1,0 +1,123 @@
+"""The configuration file: every value is checked, and what is wrong is named with its limit."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smp_dfu_host.config import Config, load, override, parse
+from smp_dfu_host.errors import ConfigError
+
+
+def test_no_file_gives_the_defaults() -> None:
+    assert load(None) == Config()
+
+
+def test_defaults_are_safe() -> None:
+    config = Config()
+    assert config.transport.udp.host == "127.0.0.1"
+    assert config.transport.ble.security == "encrypt"
+    assert config.dfu.lock
+    assert not config.transport.udp.enabled
+    assert not config.transport.ble.enabled
+
+
+def test_file_is_read_with_its_folder_as_the_base_of_paths(tmp_path: Path) -> None:
+    file = tmp_path / "target.toml"
+    file.write_text('store = "here"\n[bootloader]\nkeys = ["a.pem", "/b.pem"]\n[transport.udp]\nport = 0\n')
+    config = load(file)
+    assert config.store == tmp_path / "here"
+    assert config.bootloader.keys == (tmp_path / "a.pem", Path("/b.pem"))
+    assert config.transport.udp.port == 0
+
+
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert parse({"store": "~/slots"}, Path("/etc")).store == Path("/home/somebody/slots")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"stor": "x"}, "stor: unknown option; the top level has name, store"),
+        ({"dfu": {"lok": True}}, r"dfu.lok: unknown option; \[dfu\] has enabled, lock"),
+        ({"dfu": True}, r"dfu = True: must be a section, \[dfu\]"),
+        ({"dfu": {"lock": 1}}, "dfu.lock = 1: must be true or false"),
+        ({"dfu": {"timeout_ms": True}}, "dfu.timeout_ms = True: must be a whole number"),
+        ({"dfu": {"timeout_ms": 99}}, "dfu.timeout_ms = 99: must be between 100 and 3600000"),
+        ({"smp": {"module": "both"}}, "smp.module = 'both': must be one of dfu, plain"),
+        ({"smp": {"buf_size": 2501}}, "smp.buf_size = 2501: must be between 96 and 2500"),
+        ({"store": 5}, r"store = 5: must be a path \(text\)"),
+        ({"name": ""}, "name = '': must be 1 to 29 printable bytes"),
+        ({"name": "x" * 30}, "must be 1 to 29 printable bytes"),
+        ({"name": "tab\t"}, "must be 1 to 29 printable bytes"),
+        ({"bootloader": {"keys": "a.pem"}}, "bootloader.keys = 'a.pem': must be a list"),
+        ({"bootloader": {"keys": [1]}}, r"bootloader.keys\[0\] = 1: must be a path"),
+        ({"flash": {"align": 3}}, "flash.align = 3: must be one of 1, 2, 4, 8, 16, 32"),
+        ({"flash": {"max_align": 24}}, "flash.max_align = 24: must be one of 8, 16, 32"),
+        ({"flash": {"align": 16}}, "flash.align = 16: must not exceed flash.max_align = 8"),
+        ({"flash": {"erased": 1}}, "flash.erased = 1: must be one of 0, 255"),
+        ({"flash": {"sectors": 129}}, "flash.sectors = 129: must not exceed flash.max_sectors = 128"),
+        ({"flash": {"sector_size": 1001}}, "flash.sector_size = 1001: must be a multiple of flash.max_align"),
+        ({"transport": {"udp": {"port": 65536}}}, "transport.udp.port = 65536: must be between 0 and 65535"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_limit(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(table, Path("/"))
+
+
+def test_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "target.toml"
+    file.write_text("name = \n")
+    with pytest.raises(ConfigError, match=rf"{file}: .*line 1"):
+        load(file)
+
+
+def test_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "target.toml"
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=str(file)):
+        load(file)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: No such file"):
+        load(tmp_path / "none.toml")
+
+
+def test_override_changes_one_option_and_checks_it() -> None:
+    config = override(Config(), "transport.udp.port", 5)
+    assert config.transport.udp.port == 5
+    assert config.transport.udp.host == Config().transport.udp.host
+    with pytest.raises(ConfigError, match="port = 70000"):
+        override(Config(), "transport.udp.port", 70000)
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        override(Config(), "transport.udp.port", "5")
+
+
+def test_override_takes_paths_relative_to_the_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert override(Config(), "store", Path("slots")).store == tmp_path / "slots"
+
+
+def test_store_follows_the_xdg_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert Config().store == Path("/state/smp-dfu-host")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(Config.__slots__)), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Config.__slots__, "other"]), values))
+def test_any_table_makes_a_config_or_a_config_error(table: dict[str, Any]) -> None:
+    """Whatever the file says, there is a configuration or one clear error."""
+    with suppress(ConfigError):
+        assert isinstance(parse(table, Path("/")), Config)
