@@ -7,10 +7,9 @@ Calls that wait for the disk run in another thread; a chunk's write does not wai
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import ClassVar
 
 from smp_dfu_host.dispatch.group import Context, Group, read, write
@@ -28,7 +27,8 @@ from smp_dfu_host.dispatch.hooks import (
     UploadStatus,
 )
 from smp_dfu_host.dispatch.services import Services
-from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal, StoreError
+from smp_dfu_host.errors import MgmtError, Rc, Refusal, StoreError
+from smp_dfu_host.groups.img_rc import GROUP, V0_RC, StoreRefused, refusals
 from smp_dfu_host.store.admission import Chunk, Step
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
@@ -38,81 +38,11 @@ from smp_dfu_host.wire.body import Body, Uint32
 
 log = logging.getLogger(__name__)
 
-GROUP = 1
 UPLOAD = 1
 SYNC_SIZE = 64 * 1024
 """Bytes of an upload after which they are synced to the disk in the background."""
 _UNSET = 0xFFFFFFFF
 """An `off` or `len` that counts as missing, as on Zephyr's 32-bit targets."""
-
-
-class ImgRc(IntEnum):
-    """The group's codes (zephyr include/zephyr/mgmt/mcumgr/grp/img_mgmt/img_mgmt.h)."""
-
-    UNKNOWN = 1
-    FLASH_CONFIG_QUERY_FAIL = 2
-    NO_IMAGE = 3
-    NO_TLVS = 4
-    INVALID_TLV = 5
-    TLV_MULTIPLE_HASHES_FOUND = 6
-    TLV_INVALID_SIZE = 7
-    HASH_NOT_FOUND = 8
-    NO_FREE_SLOT = 9
-    FLASH_OPEN_FAILED = 10
-    FLASH_READ_FAILED = 11
-    FLASH_WRITE_FAILED = 12
-    FLASH_ERASE_FAILED = 13
-    INVALID_SLOT = 14
-    NO_FREE_MEMORY = 15
-    INVALID_PAGE_OFFSET = 19
-    INVALID_OFFSET = 20
-    INVALID_LENGTH = 21
-    INVALID_IMAGE_HEADER = 22
-    INVALID_IMAGE_HEADER_MAGIC = 23
-    INVALID_HASH = 24
-    INVALID_FLASH_ADDRESS = 25
-    VERSION_GET_FAILED = 26
-    CURRENT_VERSION_IS_NEWER = 27
-    IMAGE_ALREADY_PENDING = 28
-    INVALID_IMAGE_TOO_LARGE = 30
-    INVALID_IMAGE_DATA_OVERRUN = 31
-    IMAGE_SETTING_TEST_TO_ACTIVE_DENIED = 33
-
-
-_CODES = {
-    Fault.HASH_NOT_FOUND: ImgRc.HASH_NOT_FOUND,
-    Fault.ROLLED_BACK: ImgRc.HASH_NOT_FOUND,  # what clients understand: the image is not there to be confirmed
-    Fault.INVALID_HASH: ImgRc.INVALID_HASH,
-    Fault.ALREADY_PENDING: ImgRc.IMAGE_ALREADY_PENDING,
-    Fault.TEST_OF_RUNNING: ImgRc.IMAGE_SETTING_TEST_TO_ACTIVE_DENIED,
-    Fault.IN_USE: ImgRc.NO_FREE_SLOT,
-    Fault.INVALID_SLOT: ImgRc.INVALID_SLOT,
-    Fault.NO_AREA: ImgRc.FLASH_OPEN_FAILED,
-    Fault.NO_OFFSET: ImgRc.INVALID_OFFSET,
-    Fault.NO_LENGTH: ImgRc.INVALID_LENGTH,
-    Fault.SHORT_HEADER: ImgRc.INVALID_IMAGE_HEADER,
-    Fault.BAD_MAGIC: ImgRc.INVALID_IMAGE_HEADER_MAGIC,
-    Fault.BAD_ADDRESS: ImgRc.INVALID_FLASH_ADDRESS,
-    Fault.VERSION_UNKNOWN: ImgRc.VERSION_GET_FAILED,
-    Fault.NOT_NEWER: ImgRc.CURRENT_VERSION_IS_NEWER,
-    Fault.TOO_LARGE: ImgRc.INVALID_IMAGE_TOO_LARGE,
-    Fault.OVERRUN: ImgRc.INVALID_IMAGE_DATA_OVERRUN,
-    Fault.INVALID_IMAGE: ImgRc.NO_IMAGE,
-}
-_RSN = {
-    ImgRc.INVALID_OFFSET: "header malformed",
-    ImgRc.INVALID_LENGTH: "header malformed",
-    ImgRc.INVALID_IMAGE_HEADER: "header malformed",
-    ImgRc.INVALID_IMAGE_HEADER_MAGIC: "magic mismatch",
-    ImgRc.NO_FREE_SLOT: "no slot",
-    ImgRc.FLASH_WRITE_FAILED: "fa write fail",
-    ImgRc.FLASH_ERASE_FAILED: "fa erase fail",
-    ImgRc.INVALID_FLASH_ADDRESS: "img addr mismatch",
-    ImgRc.CURRENT_VERSION_IS_NEWER: "downgrade",
-    ImgRc.INVALID_IMAGE_TOO_LARGE: "img too large",
-    ImgRc.INVALID_IMAGE_DATA_OVERRUN: "data overrun",
-}
-"""Reasons that version 0 tells beside the `rc` of an upload (CONFIG_MCUMGR_GRP_IMG_VERBOSE_ERR)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +88,7 @@ class ImageGroup(Group):
 
     id = GROUP
     name = "img mgmt"
-    v0_rc: ClassVar[Mapping[int, Rc]] = {
-        ImgRc.NO_IMAGE: Rc.ENOENT,
-        ImgRc.NO_TLVS: Rc.ENOENT,
-        ImgRc.NO_FREE_SLOT: Rc.EBADSTATE,
-        ImgRc.CURRENT_VERSION_IS_NEWER: Rc.EBADSTATE,
-        ImgRc.IMAGE_ALREADY_PENDING: Rc.EBADSTATE,
-        ImgRc.NO_FREE_MEMORY: Rc.ENOMEM,
-        ImgRc.INVALID_SLOT: Rc.EINVAL,
-        ImgRc.INVALID_PAGE_OFFSET: Rc.EINVAL,
-        ImgRc.INVALID_OFFSET: Rc.EINVAL,
-        ImgRc.INVALID_LENGTH: Rc.EINVAL,
-        ImgRc.INVALID_IMAGE_HEADER: Rc.EINVAL,
-        ImgRc.INVALID_HASH: Rc.EINVAL,
-        ImgRc.INVALID_FLASH_ADDRESS: Rc.EINVAL,
-    }
+    v0_rc: ClassVar[Mapping[int, Rc]] = V0_RC
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
@@ -184,13 +100,13 @@ class ImageGroup(Group):
     @read(0)
     async def get_state(self, _context: Context) -> Mapping[str, object]:
         """List the images."""
-        with _refusals():
+        with refusals():
             return self._list(await asyncio.to_thread(self._store.slots))
 
     @write(0, StateWrite)
     async def set_state(self, context: Context, request: StateWrite) -> Mapping[str, object]:
         """Schedule an image, or confirm the running one; then list the images."""
-        with _refusals():
+        with refusals():
             slot = await asyncio.to_thread(self._store.set_state, request.hash, confirm=request.confirm)
             if slot is not None:
                 self._tell(Event.IMG_DFU_CONFIRMED, DfuConfirmed(context.peer, slot // SLOTS_OF_IMAGE, slot))
@@ -201,9 +117,9 @@ class ImageGroup(Group):
         """Take a part of an image, or say where to go on."""
         chunk = Chunk(_given(request.off), request.data, _given(request.len), request.sha, request.upgrade)
         try:
-            with _refusals(verbose=True):
+            with refusals(verbose=True):
                 step = self._uploads.inspect(chunk, self.services.lock.counter)
-        except GroupError as refusal:
+        except StoreRefused as refusal:
             self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
             self._stop(context, refusal)  # which tells it again: Zephyr's checks do, and then the command does
             raise
@@ -215,7 +131,7 @@ class ImageGroup(Group):
     async def erase(self, context: Context, request: Erase) -> Body:
         """Erase a slot that is not in use."""
         slot = request.slot
-        with _refusals():
+        with refusals():
             if slot is None:
                 slot = (self._store.running_slot() or 0) ^ 1
             try:
@@ -242,7 +158,7 @@ class ImageGroup(Group):
         return {"images": [image.fields]}
 
     async def _max_image_size(self) -> int:
-        with _refusals():
+        with refusals():
             return await asyncio.to_thread(self._store.max_image_size)
 
     def _list(self, views: list[SlotView]) -> Mapping[str, object]:
@@ -266,18 +182,26 @@ class ImageGroup(Group):
         """Write a part that passed the checks; tell what becomes of it."""
         status = UploadStatus.START if step.first else UploadStatus.ONGOING
         try:
-            self.services.hooks.notify(Event.IMG_DFU_CHUNK, _check(context, request, step))
-            with _refusals(verbose=True):
+            self._ask(context, request, step)
+            with refusals(verbose=True):
                 if step.first and await self._begin(context, step):
                     status = UploadStatus.COMPLETE
                     return UploadReply(step.size, match=True)
                 return await self._write(context, request.data, step)
-        except Refusal as refusal:
+        except StoreRefused as failed:
             status = UploadStatus.COMPLETE
-            self._stop(context, refusal)
+            self._stop(context, failed)
             raise
         finally:
             self._tell(Event.CMD_STATUS, CommandStatus(GROUP, UPLOAD, status))
+
+    def _ask(self, context: Context, request: Upload, step: Step) -> None:
+        """Let hooks refuse a part; a refusal with a bare `rc` ends the session, one of a group's does not."""
+        try:
+            self.services.hooks.notify(Event.IMG_DFU_CHUNK, _check(context, request, step))
+        except MgmtError as refusal:
+            self._stop(context, refusal)
+            raise
 
     async def _begin(self, context: Context, step: Step) -> bool:
         """Make room for a first part; return True if all of the upload is there already."""
@@ -343,26 +267,3 @@ def _check(context: Context, request: Upload, step: Step) -> UploadCheck:
 
 def _given(number: int | None) -> int | None:
     return None if number == _UNSET else number
-
-
-@contextmanager
-def _refusals(*, verbose: bool = False) -> Iterator[None]:
-    """Turn the store's refusals into the group's codes: the one table of them.
-
-    Args:
-        verbose: Whether version 0 gets the reason in words.
-
-    Raises:
-        MgmtError: For what the boot loader's mode does not have.
-        GroupError: For everything else.
-    """
-    try:
-        yield
-    except SlotRefusal as exc:
-        if exc.fault is Fault.NOT_SUPPORTED:
-            raise MgmtError(Rc.ENOTSUP, str(exc)) from exc
-        code = _CODES[exc.fault]
-        raise GroupError(GROUP, code, str(exc), _RSN.get(code) if verbose else None) from exc
-    except StoreError as exc:
-        log.error("%s", exc)  # noqa: TRY400  (the disk's fault, in one line)
-        raise GroupError(GROUP, ImgRc.UNKNOWN, str(exc)) from exc

@@ -15,10 +15,12 @@ does: so replies are as long as Zephyr's, and the phone apps' fast decoder of up
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import cbor2
 
 from smp_dfu_host.errors import MgmtError, Rc
 from smp_dfu_host.wire import cbor
@@ -133,38 +135,39 @@ def encode(body: Body | Mapping[str, object]) -> bytes:
 
     Values may be integers, booleans, texts, byte strings, bodies, mappings and sequences of those.
     """
-    out = bytearray()
-    _write(body, out)
-    return bytes(out)
+    try:
+        return cbor2.dumps(_plain(body, lambda text: text), indefinite_containers=True)
+    except UnicodeEncodeError:  # a text that came with invalid UTF-8 goes back as it came
+        return cbor2.dumps(_plain(body, _RawText), indefinite_containers=True, default=_encode_raw)
 
 
-def _write(value: object, out: bytearray) -> None:
+@dataclass(frozen=True, slots=True)
+class _RawText:
+    """A text that may hold lone surrogates, which stand for the bytes that they were read from."""
+
+    text: str
+
+
+def _plain(value: object, text: Callable[[str], object]) -> object:
+    """Return the value as cbor2 takes it."""
     match value:
-        case bool():
-            out += cbor.write_bool(value)
-        case int():
-            out += cbor.write_int(value)
         case str():
-            out += cbor.write_text(value)
-        case bytes() | bytearray() | memoryview():
-            out += cbor.write_bytes(bytes(value))
+            return text(value)
+        case bytes():
+            return value
         case Body():
-            _write_map(((each.name, getattr(value, each.name)) for each in fields(value)), out)
+            named = ((each.name, getattr(value, each.name)) for each in fields(value))
+            return {text(name): _plain(item, text) for name, item in named if item is not None}
         case Mapping():
-            _write_map(value.items(), out)
+            return {text(key): _plain(item, text) for key, item in value.items() if item is not None}
         case Sequence():
-            out.append(cbor.ARRAY << 5 | 31)
-            for item in value:
-                _write(item, out)
-            out.append(cbor.BREAK)
-        case _:
-            raise TypeError(f"{type(value).__name__} has no form in CBOR here")
+            return [_plain(item, text) for item in value]
+    return value
 
 
-def _write_map(items: Iterable[tuple[str, object]], out: bytearray) -> None:
-    out.append(cbor.MAP << 5 | 31)
-    for key, value in items:
-        if value is not None:
-            out += cbor.write_text(key)
-            _write(value, out)
-    out.append(cbor.BREAK)
+def _encode_raw(encoder: cbor2.CBOREncoder, value: object) -> None:
+    if not isinstance(value, _RawText):
+        raise TypeError(f"{type(value).__name__} has no form in CBOR")
+    raw = value.text.encode("utf-8", "surrogateescape")
+    encoder.encode_length(cbor.TEXT, len(raw))
+    encoder.write(raw)

@@ -1,4 +1,7 @@
-"""CBOR items, as far as SMP needs them: heads, typed values, skipping of anything.
+"""Reading CBOR as strictly as Zephyr does: heads, typed values, skipping of anything.
+
+cbor2 writes our replies (body.py) but reads more than Zephyr's decoder: strings in chunks, a key given twice,
+numbers for keys. What it would let pass must be refused here.
 
      byte  0              1..8
           [major|info]    argument, big-endian: none, 1, 2, 4 or 8 bytes as info is 0..23, 24, 25, 26 or 27
@@ -27,7 +30,6 @@ BREAK = 0xFF
 _FALSE, _TRUE = 0xF4, 0xF5
 
 _U16, _U32, _U64 = Struct(">H"), Struct(">I"), Struct(">Q")
-_HEAD8, _HEAD16, _HEAD32, _HEAD64 = Struct(">BB"), Struct(">BH"), Struct(">BI"), Struct(">BQ")
 
 Reader = Callable[[bytes, int], tuple[Any, int]]
 
@@ -57,7 +59,7 @@ def read_head(data: bytes, offset: int) -> tuple[int, int, int]:
 
 
 def read_text(data: bytes, offset: int) -> tuple[str, int]:
-    """Read a text; invalid UTF-8 becomes lone surrogates, which `write_value` turns back into the same bytes."""
+    """Read a text; invalid UTF-8 becomes lone surrogates, which `encode` turns back into the same bytes."""
     raw, end = _read_string(data, offset, TEXT)
     return raw.decode("utf-8", "surrogateescape"), end
 
@@ -156,38 +158,3 @@ def _skip_string(data: bytes, offset: int, major: int, size: int) -> int:
     if offset > len(data):
         raise malformed("string that is cut short", len(data))
     return offset
-
-
-def write_head(major: int, value: int) -> bytes:
-    """Return the shortest head for that argument, which must fit 64 bits."""
-    first = major << 5
-    if value < 24:
-        return bytes((first | value,))
-    if value <= 0xFF:
-        return _HEAD8.pack(first | 24, value)
-    if value <= 0xFFFF:
-        return _HEAD16.pack(first | 25, value)
-    if value <= 0xFFFFFFFF:
-        return _HEAD32.pack(first | 26, value)
-    return _HEAD64.pack(first | 27, value)
-
-
-def write_int(value: int) -> bytes:
-    """Return an integer in the shortest form."""
-    return write_head(UINT, value) if value >= 0 else write_head(NEGATIVE, -1 - value)
-
-
-def write_text(value: str) -> bytes:
-    """Return a text; lone surrogates become the bytes that they were read from."""
-    raw = value.encode("utf-8", "surrogateescape")
-    return write_head(TEXT, len(raw)) + raw
-
-
-def write_bytes(value: bytes) -> bytes:
-    """Return a byte string."""
-    return write_head(BYTES, len(value)) + value
-
-
-def write_bool(value: bool) -> bytes:
-    """Return true or false."""
-    return b"\xf5" if value else b"\xf4"

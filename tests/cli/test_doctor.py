@@ -1,17 +1,22 @@
 """What `doctor` finds, on hosts made of a few files."""
 
 import socket
+import warnings
 from pathlib import Path
 
 import pytest
 
-from smp_dfu_host.cli import bluetooth, checks
+from smp_dfu_host.cli import checks
 from smp_dfu_host.cli.render import Check, Level
 from smp_dfu_host.config import BleConfig, SerialConfig, UdpConfig
 from smp_dfu_host.store.occupancy import occupied
 from smp_dfu_host.transport.ble.link import SMP_SERVICE
-from smp_dfu_host.transport.ble.probe import Adapter
 from tests.cli.conftest import Cli
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # dbus-next's own, of things that Python 3.13 deprecates
+    from smp_dfu_host.cli import bluetooth
+    from smp_dfu_host.transport.ble.probe import Adapter
 
 HCI0 = Adapter("hci0", "AA:BB:CC:DD:EE:00", True, ("central", "peripheral"), True, 5, ())
 HCI1 = Adapter("hci1", "AA:BB:CC:DD:EE:01", True, ("central", "peripheral"), True, 5, ())

@@ -66,7 +66,7 @@ class Os(Group):
 
     @read(11)
     async def unwritable(self, context: Context) -> dict[str, object]:
-        return {"d": 1.5}
+        return {"d": object()}
 
 
 class Image(Group):

@@ -26,7 +26,7 @@ class GroupBench:
 
     def __init__(self, kind: type[Group], folder: Path, **sections: Any) -> None:
         self.store = store(folder, **sections)
-        self.parts = Bench(config=config(folder, **sections), store=cast(FakeStore, self.store))
+        self.parts = Bench(config=config(folder, **sections), store=cast("FakeStore", self.store))
         self.link = FakeLink()
         self.events: list[tuple[Event, Any]] = []
         self.parts.hooks.register(ALL_EVENTS, self._note)

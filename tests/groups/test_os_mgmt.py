@@ -93,7 +93,7 @@ async def test_a_time_that_no_clock_can_have_fails(bench: GroupBench, text: str)
 )
 async def test_reset_is_answered_and_asked_for(
     bench: GroupBench, request_: object, force: bool, boot_mode: int
-) -> None:  # noqa: FBT001
+) -> None:
     assert await bench.ask(WRITE, 5, request_) == {}
     (reset,) = bench.parts.resets
     assert (reset.force, reset.boot_mode, reset.peer) == (force, boot_mode, UDP)

@@ -66,7 +66,7 @@ def test_no_slot_is_free_while_a_test_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("version", "newer"), [((2, 0, 1), True), ((2, 0, 0, 9), False), ((1, 9, 9), False)])
-def test_upgrade_wants_a_higher_version(tmp_path: Path, version: tuple[int, ...], newer: bool) -> None:  # noqa: FBT001
+def test_upgrade_wants_a_higher_version(tmp_path: Path, version: tuple[int, ...], newer: bool) -> None:
     (tmp_path / "factory.bin").write_bytes(NEW)
     data = image(version)
     chunk = Chunk(0, data, len(data), upgrade=True)
@@ -88,7 +88,7 @@ def test_upgrade_over_an_image_that_cannot_be_read_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("address", "fits"), [(0xC000 + SLOT, True), (0xC000, False)])
-def test_direct_xip_wants_images_for_their_slot(tmp_path: Path, address: int, fits: bool) -> None:  # noqa: FBT001
+def test_direct_xip_wants_images_for_their_slot(tmp_path: Path, address: int, fits: bool) -> None:
     data = image((2, 0, 0), flags=0x100, load_addr=address)
     xip = {"mode": "direct-xip"}
     if fits:

@@ -67,7 +67,7 @@ def test_overlay_is_the_file_with_the_writes_on_it(
     overlay.save(path.with_name("saved"))
     overlay.close()
     overlay.close()
-    assert (path.read_bytes(), path.with_name("saved").read_bytes()) == (start, expected)
+    assert (path.read_bytes(), path.with_name("saved").read_bytes()) == (start, bytes(expected))
 
 
 def test_overlay_of_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from smp_dfu_host.mcuboot.flash import MemoryStorage
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageVersion
 from smp_dfu_host.mcuboot.swap_type import SwapType
-from smp_dfu_host.store.listing import BootType, NextBoot, read_listed, next_boot, view
+from smp_dfu_host.store.listing import BootType, NextBoot, next_boot, read_listed, view
 from tests.store.builders import hash_of, image, tlv
 
 HASH = tlv(0x10, bytes(range(32)))

@@ -24,7 +24,7 @@ with occupied(Path(sys.argv[1])):
 def test_second_server_is_refused_with_the_first_ones_process(tmp_path: Path) -> None:
     with (
         occupied(tmp_path),
-        pytest.raises(StoreError, match=rf"already \(process {os.getpid()}\\)"),
+        pytest.raises(StoreError, match=rf"already \(process {os.getpid()}\)"),
         occupied(tmp_path),
     ):
         pass

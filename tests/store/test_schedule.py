@@ -23,7 +23,7 @@ TEST_B, REVERT_B = NextBoot(BootType.TEST, B), NextBoot(BootType.REVERT, B)
         (REVERT_B, B, True, False),
     ],
 )
-def test_what_is_allowed(plan: NextBoot, slot: int, confirm: bool, write: bool) -> None:  # noqa: FBT001
+def test_what_is_allowed(plan: NextBoot, slot: int, confirm: bool, write: bool) -> None:
     assert must_write(slot, A, plan, confirm=confirm) is write
 
 
@@ -37,7 +37,7 @@ def test_what_is_allowed(plan: NextBoot, slot: int, confirm: bool, write: bool) 
         (REVERT_B, B, False),
     ],
 )
-def test_what_is_refused_because_of_what_is_scheduled(plan: NextBoot, slot: int, confirm: bool) -> None:  # noqa: FBT001
+def test_what_is_refused_because_of_what_is_scheduled(plan: NextBoot, slot: int, confirm: bool) -> None:
     with pytest.raises(SlotRefusal) as refusal:
         must_write(slot, A, plan, confirm=confirm)
     assert refusal.value.fault is Fault.ALREADY_PENDING

@@ -65,7 +65,7 @@ def test_an_upload_ends_in_the_slot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sha", "match"), [(b"", None), (SHA, True), (SHA[:8], True), (bytes(32), False), (bytes(8), False)]
 )
-def test_match_compares_with_the_sha_that_was_given(tmp_path: Path, sha: bytes, match: bool | None) -> None:  # noqa: FBT001
+def test_match_compares_with_the_sha_that_was_given(tmp_path: Path, sha: bytes, match: bool | None) -> None:
     assert upload(uploads(store(tmp_path)), sha=sha) is match
     assert flags(store(tmp_path))[1] == ""
 
@@ -257,7 +257,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
     @rule(seed=st.integers(0, 3), size=st.integers(32, 90), with_sha=st.booleans())
-    def begin(self, seed: int, size: int, with_sha: bool) -> None:  # noqa: FBT001
+    def begin(self, seed: int, size: int, with_sha: bool) -> None:
         data = image((seed, 0, 0), bytes([seed]) * 300)
         sha = hashlib.sha256(data).digest() if with_sha else b""
         step = self.uploads.inspect(first(data, size, sha), self.counter)
@@ -308,7 +308,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.off = 0
 
     @rule(process=st.booleans())
-    def erase(self, process: bool) -> None:  # noqa: FBT001
+    def erase(self, process: bool) -> None:
         (store(Path(self.folder.name)) if process else self.slots).erase(1)
         self.off = 0
 
