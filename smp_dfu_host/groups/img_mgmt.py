@@ -28,7 +28,7 @@ from smp_dfu_host.dispatch.hooks import (
 )
 from smp_dfu_host.dispatch.services import Services
 from smp_dfu_host.errors import MgmtError, Rc, Refusal, StoreError
-from smp_dfu_host.groups.img_rc import GROUP, V0_RC, StoreRefused, refusals
+from smp_dfu_host.groups.img_rc import GROUP, V0_RC, ImgRc, StoreRefused, refusals
 from smp_dfu_host.store.admission import Chunk, Step
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
@@ -100,13 +100,13 @@ class ImageGroup(Group):
     @read(0)
     async def get_state(self, _context: Context) -> Mapping[str, object]:
         """List the images."""
-        with refusals():
+        with refusals(ImgRc.FLASH_READ_FAILED):
             return self._list(await asyncio.to_thread(self._store.slots))
 
     @write(0, StateWrite)
     async def set_state(self, context: Context, request: StateWrite) -> Mapping[str, object]:
         """Schedule an image, or confirm the running one; then list the images."""
-        with refusals():
+        with refusals(ImgRc.FLASH_WRITE_FAILED):
             slot = await asyncio.to_thread(self._store.set_state, request.hash, confirm=request.confirm)
             if slot is not None:
                 self._tell(Event.IMG_DFU_CONFIRMED, DfuConfirmed(context.peer, slot // SLOTS_OF_IMAGE, slot))
@@ -117,7 +117,7 @@ class ImageGroup(Group):
         """Take a part of an image, or say where to go on."""
         chunk = Chunk(_given(request.off), request.data, _given(request.len), request.sha, request.upgrade)
         try:
-            with refusals(verbose=True):
+            with refusals(ImgRc.FLASH_OPEN_FAILED, verbose=True):
                 step = self._uploads.inspect(chunk, self.services.lock.counter)
         except StoreRefused as refusal:
             self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
@@ -131,7 +131,7 @@ class ImageGroup(Group):
     async def erase(self, context: Context, request: Erase) -> Body:
         """Erase a slot that is not in use."""
         slot = request.slot
-        with refusals():
+        with refusals(ImgRc.FLASH_ERASE_FAILED):
             if slot is None:
                 slot = (self._store.running_slot() or 0) ^ 1
             try:
@@ -158,7 +158,7 @@ class ImageGroup(Group):
         return {"images": [image.fields]}
 
     async def _max_image_size(self) -> int:
-        with refusals():
+        with refusals(ImgRc.FLASH_READ_FAILED):
             return await asyncio.to_thread(self._store.max_image_size)
 
     def _list(self, views: list[SlotView]) -> Mapping[str, object]:
@@ -183,7 +183,7 @@ class ImageGroup(Group):
         status = UploadStatus.START if step.first else UploadStatus.ONGOING
         try:
             self._ask(context, request, step)
-            with refusals(verbose=True):
+            with refusals(ImgRc.FLASH_WRITE_FAILED, verbose=True):
                 if step.first and await self._begin(context, step):
                     status = UploadStatus.COMPLETE
                     return UploadReply(step.size, match=True)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 from smp_dfu_host.errors import GroupError, MgmtError, Rc, StoreError
+from smp_dfu_host.mcuboot.request import SetNextError
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class ImgRc(IntEnum):
     VERSION_GET_FAILED = 26
     CURRENT_VERSION_IS_NEWER = 27
     IMAGE_ALREADY_PENDING = 28
+    INVALID_IMAGE_VECTOR_TABLE = 29
     INVALID_IMAGE_TOO_LARGE = 30
     INVALID_IMAGE_DATA_OVERRUN = 31
     IMAGE_SETTING_TEST_TO_ACTIVE_DENIED = 33
@@ -66,6 +68,8 @@ _CODES = {
     Fault.OVERRUN: ImgRc.INVALID_IMAGE_DATA_OVERRUN,
     Fault.INVALID_IMAGE: ImgRc.NO_IMAGE,
 }
+_TRAILER_CODES = {3: ImgRc.INVALID_IMAGE_HEADER_MAGIC, 4: ImgRc.INVALID_IMAGE_VECTOR_TABLE}
+"""By the boot utility's code: BOOT_EBADIMAGE, BOOT_EBADVECT (img_mgmt_state.c, img_mgmt_set_next_boot_slot_common)."""
 _RSN = {
     ImgRc.INVALID_OFFSET: "header malformed",
     ImgRc.INVALID_LENGTH: "header malformed",
@@ -103,10 +107,11 @@ class StoreRefused(GroupError):  # noqa: N818  (reads as what it says)
 
 
 @contextmanager
-def refusals(*, verbose: bool = False) -> Iterator[None]:
+def refusals(otherwise: ImgRc, *, verbose: bool = False) -> Iterator[None]:
     """Turn the store's refusals into the group's codes: the one table of them.
 
     Args:
+        otherwise: The code of what is no refusal but a fault: of the disk, or of a file in the store.
         verbose: Whether version 0 gets the reason in words.
 
     Raises:
@@ -120,6 +125,8 @@ def refusals(*, verbose: bool = False) -> Iterator[None]:
             raise MgmtError(Rc.ENOTSUP, str(exc)) from exc
         code = _CODES[exc.fault]
         raise StoreRefused(GROUP, code, str(exc), _RSN.get(code) if verbose else None) from exc
+    except SetNextError as exc:
+        raise StoreRefused(GROUP, _TRAILER_CODES[exc.rc], str(exc)) from exc
     except StoreError as exc:
         log.error("%s", exc)  # noqa: TRY400  (the disk's fault, in one line)
-        raise StoreRefused(GROUP, ImgRc.UNKNOWN, str(exc)) from exc
+        raise StoreRefused(GROUP, otherwise, str(exc), _RSN.get(otherwise) if verbose else None) from exc

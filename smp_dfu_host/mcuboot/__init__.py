@@ -2,12 +2,19 @@
 
 Pure and synchronous; knows flash areas and nothing of where they come from. From the bottom up:
 
-    flash                            areas of sectors, counted operations, power cuts
-    image, tlv, verify               headers, TLVs, hashes and signatures
-    swap_type, trailer, request      what application and boot loader tell each other
-    options, context                 the build; what one boot knows
-    update                           the common flow of modes that change slot 0
-      swap_move                      how swap-using-move does it
-    direct_xip                       the flow of modes that pick a slot
-    boot                             `Bootloader`, which puts a flow and a mode together
+    flash                             areas of sectors, counted operations, power cuts
+    image, tlv, keys, verify          headers, TLVs, hashes and signatures
+    encryption, swap_keys             encrypted payloads and their keys
+    swap_type, trailer, request       what application and boot loader tell each other
+    options, context                  the build; what one boot knows
+    rollback, dependencies            what keeps an image from running
+    update, update_mode, slot_check   the flow of the modes that change slot 0; how these do it:
+      swap_move, swap_scratch,
+      swap_offset, overwrite          with swap_status and units
+    direct_xip                        the flow of the modes that pick a slot, with and without revert, ram-load
+    single                            single-slot and firmware-loader
+    boot                              `Bootloader`, which puts a flow and a mode together
+
+Everything but firmware-loader mode is compared with recordings of the real boot loader, byte by byte and operation by
+operation (tests/conformance/mcuboot.py).
 """

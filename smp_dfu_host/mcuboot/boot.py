@@ -7,16 +7,38 @@ from collections.abc import Sequence
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStopped
-from smp_dfu_host.mcuboot.direct_xip import DirectXipFlow
+from smp_dfu_host.mcuboot.direct_xip import PickFlow
 from smp_dfu_host.mcuboot.flash import FlashArea
-from smp_dfu_host.mcuboot.options import BootOptions, BootResult, Mode, SlotPair, slots_of
+from smp_dfu_host.mcuboot.options import (
+    BootOptions,
+    BootResult,
+    Downgrade,
+    Mode,
+    RamRegion,
+    SlotPair,
+    slots_of,
+)
+from smp_dfu_host.mcuboot.overwrite import OverwriteMode
 from smp_dfu_host.mcuboot.request import SetNextError, set_next, set_next_direct
+from smp_dfu_host.mcuboot.single import SingleFlow
 from smp_dfu_host.mcuboot.swap_move import MoveMode
+from smp_dfu_host.mcuboot.swap_offset import OffsetMode
+from smp_dfu_host.mcuboot.swap_scratch import ScratchMode
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.trailer import Trailer
 from smp_dfu_host.mcuboot.update import UpdateFlow
+from smp_dfu_host.mcuboot.update_mode import UpdateMode
 
-__all__ = ["BootOptions", "BootResult", "Bootloader", "Mode", "SetNextError", "SlotPair"]
+__all__ = [
+    "BootOptions",
+    "BootResult",
+    "Bootloader",
+    "Downgrade",
+    "Mode",
+    "RamRegion",
+    "SetNextError",
+    "SlotPair",
+]
 
 
 class Bootloader:
@@ -29,7 +51,7 @@ class Bootloader:
         counters: The stored security counters, one an image; they are changed in place. None: all 0.
 
     Raises:
-        StoreError: If the mode is not one of those that are supported.
+        StoreError: If the mode needs a scratch area and there is none.
     """
 
     def __init__(
@@ -39,8 +61,8 @@ class Bootloader:
         scratch: FlashArea | None = None,
         counters: list[int] | None = None,
     ) -> None:
-        if options.mode not in (Mode.SWAP_USING_MOVE, Mode.DIRECT_XIP):
-            raise StoreError(f"boot loader mode {options.mode.value} is not supported")
+        if options.mode is Mode.SWAP_USING_SCRATCH and scratch is None:
+            raise StoreError(f"boot loader mode {options.mode.value} needs a scratch area")
         self._options = options
         self._pairs = tuple(pairs)
         self._scratch = scratch
@@ -54,7 +76,7 @@ class Bootloader:
             StoreError: If the flash cannot be read or written.
         """
         context = self._context()
-        before = tuple(context.swap_type(image) for image in context.images)
+        before = self._swap_types(context)
         operations = self._operations()
         stopped: str | None = None
         try:
@@ -64,13 +86,31 @@ class Bootloader:
             context.actions.append(f"the boot loader hangs: {stopped}")
         return self._result(context, ok, stopped, before, self._operations() - operations)
 
+    def _swap_types(self, context: BootContext) -> tuple[SwapType, ...]:
+        if self._options.mode in (Mode.SINGLE_SLOT, Mode.FIRMWARE_LOADER):
+            return ()
+        return tuple(context.swap_type(image) for image in context.images)
+
     def _run(self, context: BootContext) -> bool:
         if self._options.mode.picks_slot:
-            return DirectXipFlow(context).run()
-        ok = UpdateFlow(context, MoveMode(context)).run()
+            return PickFlow(context).run()
+        if not self._options.mode.updates:
+            return SingleFlow(context).run()
+        ok = UpdateFlow(context, self._update_mode(context)).run()
         for image in context.images:
             image.active = PRIMARY if ok else None
         return ok
+
+    def _update_mode(self, context: BootContext) -> UpdateMode:
+        match self._options.mode:
+            case Mode.SWAP_USING_SCRATCH if self._scratch is not None:
+                return ScratchMode(context, self._scratch)
+            case Mode.SWAP_USING_OFFSET:
+                return OffsetMode(context)
+            case Mode.OVERWRITE_ONLY:
+                return OverwriteMode(context)
+            case _:
+                return MoveMode(context)
 
     def _result(
         self, context: BootContext, ok: bool, stopped: str | None, before: tuple[SwapType, ...], operations: int
@@ -81,7 +121,7 @@ class Bootloader:
         address = images[0].slot(slot).address if ok and slot is not None else None
         if header is not None:
             context.actions.append(f"booting version {header.version} from slot {slot}")
-        done = () if self._options.mode.picks_slot else tuple(image.swap_type for image in images)
+        done = tuple(image.swap_type for image in images) if self._options.mode.updates else ()
         active = tuple(image.active for image in images)
         nv = tuple(self._counters)
         return BootResult(ok, stopped, before, done, active, address, header, nv, operations, tuple(context.actions))
@@ -129,14 +169,18 @@ class Bootloader:
         """Return the most bytes that an image may have, from header to last TLV."""
         context, pair = self._context(), self._pairs[image]
         if self._options.mode.picks_slot:
-            flow = DirectXipFlow(context)
+            flow = PickFlow(context)
             return min(flow.max_image_size(pair, slot) for slot in (PRIMARY, SECONDARY))
-        return MoveMode(context).max_image_size(pair)
+        if not self._options.mode.updates:
+            return SingleFlow(context).max_image_size(context.images[image])
+        return self._update_mode(context).max_image_size(pair)
 
     def incompatible(self, image: int) -> str:
         """Return why the slots of an image cannot be updated; empty: they can."""
         context = self._context()
-        return "" if self._options.mode.picks_slot else MoveMode(context).incompatible(context.images[image])
+        if not self._options.mode.updates:
+            return ""
+        return self._update_mode(context).incompatible(context.images[image])
 
     def trailer(self, image: int, slot: int) -> Trailer:
         """Return a slot's trailer, to look at."""

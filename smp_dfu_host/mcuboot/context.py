@@ -6,8 +6,9 @@ from enum import Enum, auto
 
 from smp_dfu_host.errors import SmpHostError
 from smp_dfu_host.mcuboot.flash import FlashArea
-from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid, ImageVersion, check_header, read_header
+from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid, ImageVersion, check_header
 from smp_dfu_host.mcuboot.options import BootOptions, SlotPair
+from smp_dfu_host.mcuboot.swap_keys import SwapKeys
 from smp_dfu_host.mcuboot.swap_type import SwapType, decide
 from smp_dfu_host.mcuboot.tlv import tlv_bounds
 from smp_dfu_host.mcuboot.trailer import Trailer
@@ -53,6 +54,9 @@ class BootStatus:
     swap_size: int = 0
     """Bytes of the larger image."""
     use_scratch: bool = False
+    """Whether the status goes to the scratch area for now (swap-using-scratch)."""
+    tlv_sizes: tuple[int, int] = (0, 0)
+    """Bytes of the unprotected TLV areas of both images (swap-using-offset)."""
 
     @property
     def fresh(self) -> bool:
@@ -73,6 +77,10 @@ class ImageState:
     """The slot that runs; for modes that pick one."""
     base: int = 0
     """Where the image of the secondary slot starts (swap-using-offset); otherwise 0."""
+    keys: SwapKeys | None = None
+    """The keys of its images; None: the boot loader does not decrypt."""
+    base_known: bool = False
+    """Whether `base` was set by a header that was found."""
 
     def slot(self, number: int) -> FlashArea:
         """Return slot 0 or 1."""
@@ -99,13 +107,17 @@ class BootContext:
         self, options: BootOptions, pairs: Sequence[SlotPair], scratch: FlashArea | None, counters: list[int]
     ) -> None:
         self.options = options
-        self.images = [ImageState(index, pair) for index, pair in enumerate(pairs)]
+        self.images = [ImageState(index, pair, keys=self._keys(options)) for index, pair in enumerate(pairs)]
         self.scratch = scratch
         self.counters = counters
         self.actions: list[str] = []
 
+    @staticmethod
+    def _keys(options: BootOptions) -> SwapKeys | None:
+        return SwapKeys(options.decryption, save_tlv=options.save_tlv) if options.decryption else None
+
     def say(self, image: ImageState, text: str) -> None:
-        """Note what was done, or why."""
+        """Note what was done, or why, in plain words."""
         self.actions.append(f"image {image.index}: {text}" if len(self.images) > 1 else text)
 
     def trailer(self, area: FlashArea) -> Trailer:
@@ -122,11 +134,6 @@ class BootContext:
         primary, secondary = (self.trailer(image.slot(slot)).state() for slot in (PRIMARY, SECONDARY))
         return decide(primary, secondary, self.options.table)
 
-    def read_headers(self, image: ImageState) -> None:
-        """Read both headers from where they are when no swap is under way."""
-        for slot in (PRIMARY, SECONDARY):
-            image.headers[slot] = read_header(image.slot(slot))
-
     def header_erased(self, image: ImageState, slot: int) -> bool:
         """Tell whether the four bytes of the magic are erased (boot_check_header_erased)."""
         return image.headers[slot].magic == int.from_bytes(bytes([image.slot(slot).erased]) * 4, "little")
@@ -137,9 +144,16 @@ class BootContext:
         Raises:
             ImageInvalid: With the reason in words.
         """
-        area, header = image.slot(slot), image.headers[slot]
-        check_header(header, area.size)
-        validate(area, header, self.options.policy, base=image.base_of(slot), limit=limit)
+        area, header, base = image.slot(slot), image.headers[slot], image.base_of(slot)
+        check_header(header, area.size, encryption=image.keys is not None)
+        encrypted = image.keys is not None and self.encrypts(slot)
+        source = image.keys.view(slot, area, header, base) if image.keys and encrypted else area
+        counter = self.counters[image.index] if self.options.rollback else None
+        validate(source, header, self.options.policy, base=base, limit=limit, counter=counter)
+
+    def encrypts(self, slot: int) -> bool:
+        """Tell whether payloads are encrypted in a slot: in slot 0 only if nothing runs from there."""
+        return slot == SECONDARY or self.options.mode.loads
 
     def image_size(self, image: ImageState, slot: int) -> int:
         """Return the bytes of a slot's image up to its last TLV; 0 if it has no image.
@@ -169,8 +183,42 @@ class BootContext:
         """Erase a whole slot (boot_scramble_slot)."""
         area.erase_sectors(0, area.size)
 
-    def copy(self, source: FlashArea, target: FlashArea, start: int, to: int, size: int) -> None:
-        """Copy bytes onto erased ones (boot_copy_region)."""
+    def copy(
+        self,
+        image: ImageState,
+        source: FlashArea,
+        target: FlashArea,
+        start: int,
+        to: int,
+        size: int,
+        shift: int = 0,
+    ) -> None:
+        """Copy bytes onto erased ones (boot_copy_region).
+
+        Args:
+            image: Whose bytes they are.
+            source: Where they are read.
+            target: Where they are written.
+            start: Offset of the first byte in the source.
+            to: Offset of the first byte in the target.
+            size: How many.
+            shift: How much further than in its image's own place the first byte is written.
+        """
         for offset in range(0, size, COPY_SIZE):
-            count = min(COPY_SIZE, size - offset)
-            target.write(to + offset, source.read(start + offset, count))
+            data = source.read(start + offset, min(COPY_SIZE, size - offset))
+            target.write(to + offset, self._crypt(image, source, target, data, to + offset - shift))
+
+    def _crypt(self, image: ImageState, source: FlashArea, target: FlashArea, data: bytes, offset: int) -> bytes:
+        """Decrypt what comes to slot 0, encrypt what leaves it.
+
+        Raises:
+            BootStopped: If there is no key for it: MCUboot asserts.
+        """
+        primary = image.pair.primary
+        if image.keys is None or (source is primary) == (target is primary):
+            return data
+        slot = PRIMARY if source is primary else SECONDARY
+        try:
+            return image.keys.crypt(slot, data, offset, image.headers[slot])
+        except ImageInvalid as exc:
+            raise BootStopped(f"the swap cannot go on: {exc}") from exc

@@ -1,18 +1,36 @@
-"""Direct-xip: nothing is copied; the higher version runs from the slot that it is in, slot 0 on ties.
+"""Modes that pick a slot: direct-xip runs the higher version where it is, ram-load copies it to RAM; slot 0 on ties.
 
-Source: mcuboot boot/bootutil/src/loader.c, the second context_boot_go.
+With revert, an image must carry a mark to run at all, and one that ran before and was not confirmed is erased.
+Sources: mcuboot boot/bootutil/src/loader.c, the second context_boot_go; ram_load.c.
 """
 
 from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, ImageState
-from smp_dfu_host.mcuboot.image import ImageFlag, ImageInvalid, check_header
-from smp_dfu_host.mcuboot.options import SlotPair
+from smp_dfu_host.mcuboot.dependencies import unmet
+from smp_dfu_host.mcuboot.image import ImageFlag, ImageInvalid, check_header, read_header
+from smp_dfu_host.mcuboot.options import Mode, SlotPair
+from smp_dfu_host.mcuboot.rollback import raise_counter
+from smp_dfu_host.mcuboot.swap_type import Flag, Magic, TrailerState
+from smp_dfu_host.mcuboot.tlv import tlv_bounds
 
 
-class DirectXipFlow:
+class _Passed(Exception):  # noqa: N818  (a verdict)
+    """A slot is not taken; its contents stay."""
+
+
+class _Unfit(Exception):  # noqa: N818  (a verdict)
+    """A slot is not taken, and is erased."""
+
+
+class PickFlow:
     """One boot in such a mode."""
 
     def __init__(self, context: BootContext) -> None:
         self._context = context
+        self._candidates: dict[int, list[int]] = {}
+        self._states: dict[int, TrailerState] = {}
+        """Per image, the trailer of the active slot as it was when picked."""
+        self._ranges: dict[int, tuple[int, int]] = {}
+        """Per image, where in RAM it was loaded: first address and the one behind."""
 
     def run(self) -> bool:
         """Boot; return whether there is an image to run, which is that of image 0's active slot.
@@ -20,15 +38,21 @@ class DirectXipFlow:
         Raises:
             PowerCut: If the flash says so.
         """
-        return all(self._choose(image, self._candidates(image)) for image in self._context.images)
+        images = self._context.images
+        for image in images:
+            self._candidates[image.index] = self._find(image)
+        while all(self._choose(image) for image in images):
+            if len(images) == 1 or self._dependencies_met():
+                return all(self._keep_counter(image) for image in images)
+        return False
 
-    def _candidates(self, image: ImageState) -> list[int]:
+    def _find(self, image: ImageState) -> list[int]:
         """Return the slots with a header that makes sense (boot_get_slot_usage)."""
         context, found = self._context, []
-        context.read_headers(image)
         for slot in (PRIMARY, SECONDARY):
+            image.headers[slot] = read_header(image.slot(slot))
             try:
-                check_header(image.headers[slot], image.slot(slot).size)
+                check_header(image.headers[slot], image.slot(slot).size, encryption=image.keys is not None)
             except ImageInvalid as exc:
                 empty = context.header_erased(image, slot)
                 context.say(image, f"slot {slot} is empty" if empty else f"slot {slot} has no image: {exc}")
@@ -36,17 +60,29 @@ class DirectXipFlow:
                 found.append(slot)
         return found
 
-    def _choose(self, image: ImageState, candidates: list[int]) -> bool:
+    def _choose(self, image: ImageState) -> bool:
         """Take the highest version that is fit to run (boot_load_and_validate_images)."""
-        while candidates:
+        candidates = self._candidates[image.index]
+        while image.active is None and candidates:
             image.active = slot = self._highest(image, candidates)
-            if self._accept(image, slot):
-                self._context.say(image, f"slot {slot} runs, version {image.headers[slot].version}")
-                return True
-            candidates.remove(slot)
+            try:
+                self._accept(image, slot)
+            except (_Passed, _Unfit) as exc:
+                if isinstance(exc, _Unfit):
+                    self._context.erase_slot(image.slot(slot))
+                self._context.say(
+                    image, f"slot {slot} is {'erased' if isinstance(exc, _Unfit) else 'passed over'}: {exc}"
+                )
+                self._drop(image)
+        if image.active is None:
+            self._context.say(image, "no slot is fit to run")
+        return image.active is not None
+
+    def _drop(self, image: ImageState) -> None:
+        if image.active is not None:
+            self._candidates[image.index].remove(image.active)
         image.active = None
-        self._context.say(image, "no slot is fit to run")
-        return False
+        self._ranges.pop(image.index, None)
 
     def _highest(self, image: ImageState, candidates: list[int]) -> int:
         build = self._context.options.compare_build
@@ -56,24 +92,88 @@ class DirectXipFlow:
                 best = slot
         return best
 
-    def _accept(self, image: ImageState, slot: int) -> bool:
-        """Tell whether a slot's image may run; an invalid one is erased."""
-        context, area, header = self._context, image.slot(slot), image.headers[slot]
-        if header.flags & ImageFlag.ROM_FIXED and header.load_addr != area.address:
-            built = f"built for 0x{header.load_addr:x}, the slot is at 0x{area.address:x}"
-            context.say(image, f"slot {slot} is passed over: {built}")
-            return False
+    def _accept(self, image: ImageState, slot: int) -> None:
+        """Check a slot's image, step by step.
+
+        Raises:
+            _Passed: If it may not run, and stays.
+            _Unfit: If it may not run, and is to be erased.
+        """
+        context, options, header = self._context, self._context.options, image.headers[slot]
+        if not options.mode.loads:
+            self._check_address(image, slot)
+        if options.mode.forgets:
+            self._check_mark(image, slot)
+        if options.mode.loads:
+            self._load(image, slot)
         if not header.bootable:
-            context.say(image, f"slot {slot} is passed over: its image is flagged as not bootable")
-            return False
+            raise _Passed("its image is flagged as not bootable")
         try:
             context.check_image(image, slot, self.max_image_size(image.pair, slot))
         except ImageInvalid as exc:
-            context.say(image, f"the image in slot {slot} is not valid ({exc}); the slot is erased")
-            context.erase_slot(area)
-            return False
+            raise _Unfit(f"its image is not valid: {exc}") from exc
+        context.say(image, f"slot {slot} runs, version {header.version}")
+
+    def _check_address(self, image: ImageState, slot: int) -> None:
+        area, header = image.slot(slot), image.headers[slot]
+        if header.flags & ImageFlag.ROM_FIXED and header.load_addr != area.address:
+            raise _Passed(f"built for 0x{header.load_addr:x}, the slot is at 0x{area.address:x}")
+
+    def _check_mark(self, image: ImageState, slot: int) -> None:
+        """Take an image once on trust, then only if it was confirmed (boot_select_or_erase)."""
+        trailer = self._context.trailer(image.slot(slot))
+        self._states[image.index] = state = trailer.state()
+        if state.magic is not Magic.GOOD:
+            raise _Unfit("it was not marked to run")
+        if state.copy_done is Flag.SET and state.image_ok is not Flag.SET:
+            raise _Unfit("it ran before and was not confirmed")
+        if state.copy_done is not Flag.SET:
+            trailer.write_copy_done()
+            self._context.say(image, f"slot {slot} is tried for the first time")
+
+    def _load(self, image: ImageState, slot: int) -> None:
+        """Check that the image can be copied to RAM (boot_load_image_to_sram)."""
+        header, region = image.headers[slot], self._context.options.ram
+        if not header.flags & ImageFlag.RAM_LOAD or region is None:
+            raise _Unfit("its image is not made to be loaded to RAM")
+        try:
+            size = tlv_bounds(image.slot(slot), header).end
+        except ImageInvalid as exc:
+            raise _Unfit(str(exc)) from exc
+        start, end = header.load_addr, header.load_addr + size
+        if start < region.start or end > region.start + region.size:
+            raise _Unfit(
+                f"it wants RAM 0x{start:x} to 0x{end:x}, there is 0x{region.start:x} and 0x{region.size:x} more"
+            )
+        if any(not (other_start > end or other_end <= start) for other_start, other_end in self._ranges.values()):
+            raise _Unfit(f"it wants RAM 0x{start:x} to 0x{end:x}, where another image is")
+        self._ranges[image.index] = start, end
+
+    def _dependencies_met(self) -> bool:
+        """Drop the first image that would run without what it wants; tell whether there was none."""
+        for image in self._context.images:
+            slot = _active(image)
+            if reason := unmet(self._context, image, slot, _active):
+                self._context.say(image, f"slot {slot} is passed over: {reason}")
+                self._drop(image)
+                return False
         return True
+
+    def _keep_counter(self, image: ImageState) -> bool:
+        """Raise the stored counter, unless the image may yet go back (boot_update_hw_rollback_protection)."""
+        options = self._context.options
+        if not options.rollback:
+            return True
+        if options.mode is Mode.DIRECT_XIP_WITH_REVERT and self._states[image.index].image_ok is not Flag.SET:
+            return True
+        slot = _active(image)
+        return raise_counter(self._context, image, slot, image.headers[slot])
 
     def max_image_size(self, pair: SlotPair, slot: int) -> int:
         """Return the most bytes of an image in a slot: up to where swap_info would be."""
         return self._context.trailer(pair.slot(slot)).layout.swap_info
+
+
+def _active(image: ImageState) -> int:
+    """Return the slot that was picked, slot 0 if there is none."""
+    return image.active or PRIMARY

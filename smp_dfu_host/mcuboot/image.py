@@ -179,6 +179,20 @@ def read_header(area: Readable, base: int = 0) -> ImageHeader:
     return ImageHeader.parse(area.read(base, ImageHeader.SIZE))
 
 
+def check_loadable(header: ImageHeader, slot_size: int) -> None:
+    """Check what MCUboot's boot_image_load_header (bootutil_public.c) checks, for single-slot mode and for tools.
+
+    Raises:
+        ImageInvalid: If the boot loader refuses the header.
+    """
+    if not header.present:
+        raise ImageInvalid(f"header magic is 0x{header.magic:08x}, not 0x{IMAGE_MAGIC:08x}")
+    if not header.bootable:
+        raise ImageInvalid(f"header flags 0x{header.flags:x}: not bootable")
+    if header.hashed_size >= slot_size:
+        raise ImageInvalid(f"header says 0x{header.hashed_size:x} bytes, slot has 0x{slot_size:x}")
+
+
 def check_header(header: ImageHeader, slot_size: int, *, encryption: bool = False) -> None:
     """Check what MCUboot's boot_check_header_valid (bootutil_loader.c) checks; NON_BOOTABLE is not among it.
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from smp_dfu_host.mcuboot.encryption import DecryptionKey
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import ImageHeader
 from smp_dfu_host.mcuboot.swap_type import OFFSET_TABLE, TABLE, Row, SwapType
-from smp_dfu_host.mcuboot.trailer import TrailerRules
+from smp_dfu_host.mcuboot.trailer import TrailerRules, align_up
 from smp_dfu_host.mcuboot.verify import HashKind, PublicKey, VerifyPolicy
 
 
@@ -36,6 +37,21 @@ class Mode(Enum):
         return self in (Mode.DIRECT_XIP, Mode.DIRECT_XIP_WITH_REVERT, Mode.RAM_LOAD, Mode.RAM_LOAD_WITH_REVERT)
 
     @property
+    def loads(self) -> bool:
+        """Whether the image is copied to RAM and runs there."""
+        return self in (Mode.RAM_LOAD, Mode.RAM_LOAD_WITH_REVERT)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether a picked image that is not confirmed before the next boot is erased."""
+        return self in (Mode.DIRECT_XIP_WITH_REVERT, Mode.RAM_LOAD_WITH_REVERT)
+
+    @property
+    def updates(self) -> bool:
+        """Whether the boot loader changes what is in slot 0."""
+        return self.swaps or self is Mode.OVERWRITE_ONLY
+
+    @property
     def swaps(self) -> bool:
         """Whether the images of the two slots change places."""
         return self in (Mode.SWAP_USING_SCRATCH, Mode.SWAP_USING_MOVE, Mode.SWAP_USING_OFFSET)
@@ -57,6 +73,24 @@ _STATES = {Mode.SWAP_USING_OFFSET: 2, Mode.SINGLE_SLOT: 0, Mode.FIRMWARE_LOADER:
 """Status steps a sector where they are not 3 (mcuboot boot/bootutil/src/bootutil_priv.h)."""
 
 
+class Downgrade(Enum):
+    """What keeps older images out (MCUBOOT_DOWNGRADE_PREVENTION)."""
+
+    ALLOWED = "allowed"
+    BY_VERSION = "by-version"
+    BY_COUNTER = "by-counter"
+    """Security counters are compared, versions are not (swap modes; others compare versions all the same)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RamRegion:
+    """Where images may be loaded to."""
+
+    start: int
+    size: int
+    """Bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class BootOptions:
     """The build: MCUboot's options that this model knows."""
@@ -75,12 +109,35 @@ class BootOptions:
     """MCUBOOT_VALIDATE_PRIMARY_SLOT; without it the magic of the image in slot 0 is enough."""
     compare_build: bool = False
     """MCUBOOT_VERSION_CMP_USE_BUILD_NUMBER."""
+    overwrite_fast: bool = True
+    """MCUBOOT_OVERWRITE_ONLY_FAST: only as many sectors as the image takes are copied."""
+    validate_once: bool = False
+    """MCUBOOT_VALIDATE_PRIMARY_SLOT_ONCE; single-slot mode alone."""
+    bootstrap: bool = False
+    """MCUBOOT_BOOTSTRAP: a slot 0 without a valid image is filled from slot 1."""
+    downgrade: Downgrade = Downgrade.ALLOWED
+    rollback: bool = False
+    """MCUBOOT_HW_ROLLBACK_PROT: every image needs a security counter that is not below the stored one."""
+    decryption: DecryptionKey | None = None
+    """Opens encrypted images (MCUBOOT_ENC_IMAGES); None: they are refused."""
+    save_tlv: bool = False
+    """MCUBOOT_SWAP_SAVE_ENCTLV: trailers hold wrapped keys, not plain ones."""
+    loader_asked_for: bool = False
+    """Firmware-loader mode: whether a pin or the boot mode asks for the loader in slot 1."""
+    ram: RamRegion | None = None
+    """IMAGE_EXECUTABLE_RAM_START and _SIZE; for the modes that load to RAM."""
 
     @property
     def rules(self) -> TrailerRules:
         """The trailer that this build makes."""
         offset = self.mode is Mode.SWAP_USING_OFFSET
-        return TrailerRules(self.max_align, self.max_sectors, _STATES.get(self.mode, 3), offset)
+        return TrailerRules(self.max_align, self.max_sectors, _STATES.get(self.mode, 3), offset, self._key_size)
+
+    @property
+    def _key_size(self) -> int:
+        if self.decryption is None:
+            return 0
+        return align_up(self.decryption.tlv_size if self.save_tlv else self.decryption.aes_size, self.max_align)
 
     @property
     def policy(self) -> VerifyPolicy:

@@ -13,13 +13,26 @@ from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootSt
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import read_header
 from smp_dfu_host.mcuboot.options import SlotPair
-from smp_dfu_host.mcuboot.swap_status import StatusWriter
+from smp_dfu_host.mcuboot.overwrite import copy_over
+from smp_dfu_host.mcuboot.swap_status import begin, done
 from smp_dfu_host.mcuboot.swap_type import Flag, Magic, SwapType
-from smp_dfu_host.mcuboot.trailer import align_up
+from smp_dfu_host.mcuboot.trailer import Trailer, align_up
+
+
+def begun_in_primary(context: BootContext, image: ImageState) -> tuple[Source, FlashArea | None]:
+    """Return slot 0's trailer if it tells of a swap that slot 1's mark does not start anew."""
+    primary = context.trailer(image.pair.primary).state()
+    secondary = context.trailer(image.pair.secondary).state()
+    begun = primary.magic is Magic.GOOD and primary.copy_done is Flag.UNSET
+    if begun and secondary.magic is not Magic.GOOD:
+        return Source.PRIMARY, image.pair.primary
+    return Source.NONE, None
 
 
 class MoveMode:
     """Swap using move, for `UpdateFlow`."""
+
+    interruptible = True
 
     def __init__(self, context: BootContext) -> None:
         self._context = context
@@ -35,34 +48,29 @@ class MoveMode:
 
     def find_status(self, image: ImageState) -> tuple[Source, FlashArea | None]:
         """Return slot 0's trailer if it tells of a swap that slot 1's mark does not start anew."""
-        primary = self._context.trailer(image.pair.primary).state()
-        secondary = self._context.trailer(image.pair.secondary).state()
-        begun = primary.magic is Magic.GOOD and primary.copy_done is Flag.UNSET
-        if begun and secondary.magic is not Magic.GOOD:
-            return Source.PRIMARY, image.pair.primary
-        return Source.NONE, None
+        return begun_in_primary(self._context, image)
 
     def read_steps(self, image: ImageState, area: FlashArea, status: BootStatus) -> None:
         """Take the last status byte that was written as what was done last."""
         limit = self._context.options.max_sectors
         steps = self._context.trailer(area).status(3 * limit, self._context.write_size(image))
-        done = len(steps.rstrip(bytes([area.erased])))
-        if not done:
-            return
-        if done < limit:
-            status.index = done + 1
+        number = len(steps.rstrip(bytes([area.erased])))
+        if number < limit:
+            status.index = number + 1
         else:
             status.phase = Phase.SWAP
-            status.index, status.state = (done - limit) // 2 + 1, (done - limit) % 2 + 1
+            status.index, status.state = (number - limit) // 2 + 1, (number - limit) % 2 + 1
 
-    def locate_header(self, image: ImageState, slot: int, status: BootStatus) -> bool:
+    def locate_header(self, image: ImageState, slot: int, status: BootStatus | None) -> bool:
         """Read a slot's header from where the swap has it now; return False if there is no image."""
-        where, offset = (slot, 0) if status.fresh else self._locate(image, slot, status)
+        where, offset = (slot, 0)
+        if status is not None and not status.fresh:
+            where, offset = self._locate(image, slot, status)
         image.headers[slot] = read_header(image.slot(where), offset)
-        return image.headers[slot].present
+        return status is None or image.headers[slot].present
 
     def _locate(self, image: ImageState, slot: int, status: BootStatus) -> tuple[int, int]:
-        last = self._last(image, self._context.trailer(image.pair.primary).swap_size())
+        last = self._last(image, self.swap_trailer(image).swap_size())
         moved = (PRIMARY, image.pair.primary.sectors[0])
         if status.phase is Phase.MOVE:
             return moved if slot == PRIMARY and status.index > last else (slot, 0)
@@ -71,6 +79,10 @@ class MoveMode:
                 return moved
             return (PRIMARY, 0) if status.state == 2 else (SECONDARY, 0)
         return (1 - slot, 0) if status.index <= last else (slot, 0)
+
+    def swap_trailer(self, image: ImageState) -> Trailer:
+        """Return the trailer that says what the interrupted swap is of."""
+        return self._context.trailer(image.pair.primary)
 
     def _last(self, image: ImageState, size: int) -> int:
         """Return how many sectors the larger image takes, at least one."""
@@ -110,34 +122,38 @@ class MoveMode:
     def _move_up(self, image: ImageState, status: BootStatus, sector: int) -> None:
         """Copy a sector of slot 0 onto the next; before the first, make the trailers ready."""
         primary, secondary = image.pair.primary, image.pair.secondary
-        writer = StatusWriter(self._context, image)
         if status.index == 1:
             if status.source is not Source.PRIMARY:
                 self._context.erase_trailer(image, primary)
-                writer.begin(primary, status)
+                begin(self._context, image, primary, status)
             self._context.erase_trailer(image, secondary)
-        self._replace(primary, sector - 1, primary, sector)
-        writer.step(status.index - 1, status.state)
+        self._replace(image, primary, sector - 1, primary, sector)
+        done(self._context, image, primary, status.index - 1, status.state)
         status.index += 1
 
     def _swap(self, image: ImageState, status: BootStatus, sector: int) -> None:
         """Bring a sector of slot 1 to slot 0, and the one that was moved up to slot 1."""
         primary, secondary = image.pair.primary, image.pair.secondary
-        writer = StatusWriter(self._context, image)
         step = self._context.options.max_sectors + (status.index - 1) * 2
         if status.state == 1:
-            self._replace(secondary, sector - 1, primary, sector - 1)
-            writer.step(step, 1)
+            self._replace(image, secondary, sector - 1, primary, sector - 1)
+            done(self._context, image, primary, step, 1)
             status.state = 2
-        self._replace(primary, sector, secondary, sector - 1)
-        writer.step(step + 1, 2)
+        self._replace(image, primary, sector, secondary, sector - 1)
+        done(self._context, image, primary, step + 1, 2)
         status.index, status.state = status.index + 1, 1
 
-    def _replace(self, source: FlashArea, from_sector: int, target: FlashArea, to_sector: int) -> None:
+    def _replace(
+        self, image: ImageState, source: FlashArea, from_sector: int, target: FlashArea, to_sector: int
+    ) -> None:
         size = source.sectors[0]
         to = target.sector_offset(to_sector)
         target.erase_sectors(to, size)
-        self._context.copy(source, target, source.sector_offset(from_sector), to, size)
+        self._context.copy(image, source, target, source.sector_offset(from_sector), to, size)
+
+    def fill(self, image: ImageState) -> None:
+        """Copy slot 1 over an empty slot 0 (bootstrap)."""
+        copy_over(self._context, image, fast=True, keep=True)
 
     def max_image_size(self, pair: SlotPair) -> int:
         """Return the most bytes of an image: slot 0 keeps a sector free for the move (app_max_size)."""

@@ -18,6 +18,8 @@ __all__ = ["Field", "Trailer", "TrailerLayout", "TrailerRules", "TrailerState"]
 
 MAGIC_SIZE = 16
 _MAGIC_8 = bytes.fromhex("77c295f3 60d2ef7f 3552500f 2cb67980")
+_OLD_ALIGN = 8
+"""The one alignment that there was at first, and whose magic does not say it."""
 _MAGIC_TAIL = bytes.fromhex("2de1 5d29410b 8d77679c 110f1f8a")
 _SET = 0x01
 _U32 = Struct("<I")
@@ -51,7 +53,7 @@ class TrailerRules:
     @property
     def magic(self) -> bytes:
         """The 16 bytes of a good magic."""
-        if self.max_align == len(_MAGIC_8) // 2:
+        if self.max_align == _OLD_ALIGN:
             return _MAGIC_8
         return self.max_align.to_bytes(2, "little") + _MAGIC_TAIL
 

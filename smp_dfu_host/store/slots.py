@@ -192,6 +192,8 @@ class SlotStore:
                 return None
             self.bootloader(areas).set_next(0, slot, active=slot == active, confirm=confirm)
             files[slot].sync()
+            if slot != active and self._next_boot(0, areas, state).slot != slot:
+                raise StoreError(f"the trailer of slot {slot} is damaged and takes no mark: erase the slot")
             return slot if slot == active else None
 
     def confirm_running(self, image: int = 0) -> None:

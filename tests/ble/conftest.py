@@ -1,13 +1,13 @@
 """The rig of the Bluetooth LE tests: controllers that hear each other, bluetoothd, and a transport whose inbox echoes.
 
-Run them by `scripts/ble-vm -- .venv/bin/python -u -m pytest -m ble tests/ble`. Anywhere else they are skipped: they take
-bluetoothd's devices away and restart it.
+Run them by `scripts/ble-vm -- .venv/bin/python -u -m pytest -m ble tests/ble`. Anywhere else they are skipped: they
+take bluetoothd's devices away and restart it.
 """
 
 import asyncio
 import os
 import signal
-import subprocess
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -126,7 +126,7 @@ async def forget_devices() -> None:
 async def eventually(true: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
     """Wait for something that has no event in this process."""
     async with asyncio.timeout(timeout_s):
-        while not await true():
+        while not await true():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
@@ -139,13 +139,14 @@ class Daemon:
 
     def stop(self) -> None:
         os.kill(self._pid, signal.SIGTERM)
-        while Path(f"/proc/{self._pid}/exe").exists():
-            pass
+        while Path(f"/proc/{self._pid}/exe").exists():  # nobody's child, or ours: waitpid does not serve both
+            time.sleep(0.01)
 
     def start(self) -> None:
-        log = open("/run/bluetoothd.log", "ab")  # noqa: SIM115  (the daemon's from here on)
-        self._pid = subprocess.Popen(["chrt", "-f", "10", *self._command], stdout=log, stderr=log).pid
-        log.close()
+        log = (os.POSIX_SPAWN_OPEN, 1, "/run/bluetoothd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        command = ["chrt", "-f", "10", *self._command]
+        actions = [log, (os.POSIX_SPAWN_DUP2, 1, 2)]
+        self._pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions)
         PID.write_text(str(self._pid))
 
 

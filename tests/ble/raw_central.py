@@ -8,6 +8,7 @@ Specification, vol 3, part F (ATT) and part G (GATT).
 import asyncio
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -19,6 +20,7 @@ from smp_dfu_host.transport.ble.link import SMP_CHARACTERISTIC
 
 AF_BLUETOOTH = 31
 BTPROTO_L2CAP = 0
+BTPROTO_HCI = 1
 SOL_BLUETOOTH = 274
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 BT_SECURITY = 4
@@ -35,6 +37,10 @@ WRITE_REQUEST, WRITE_RESPONSE, WRITE_COMMAND = 0x12, 0x13, 0x52
 NOTIFICATION, INDICATION, CONFIRMATION, MULTIPLE_NOTIFICATION = 0x1B, 0x1D, 0x1E, 0x23
 REQUESTS = (0x04, 0x06, 0x08, 0x0A, 0x0C, 0x0E, 0x10, 0x12, 0x16, 0x18, 0x20)
 CHARACTERISTIC, CCC = 0x2803, 0x2902
+
+HCIGETCONNLIST = 0x800448D4
+CONNECTION = struct.Struct("=H6sBBHI")
+HCI_COMMAND, HCI_DISCONNECT, REMOTE_USER = 0x01, 0x0406, 0x13
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,6 +65,17 @@ def _call(name: str, sock: socket.socket, where: bytes) -> None:
         code = ctypes.get_errno()
         if code != errno.EINPROGRESS:
             raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def hang_up(controller: int) -> None:
+    """Have a controller end all its connections, by HCI Disconnect."""
+    connections = bytearray(struct.pack("=HH", controller, 8) + bytes(8 * CONNECTION.size))
+    with socket.socket(AF_BLUETOOTH, socket.SOCK_RAW, BTPROTO_HCI) as sock:
+        fcntl.ioctl(sock, HCIGETCONNLIST, connections)
+        _call("bind", sock, struct.pack("=HHH", AF_BLUETOOTH, controller, 0))
+        for number in range(struct.unpack_from("=HH", connections)[1]):
+            handle = CONNECTION.unpack_from(connections, 4 + number * CONNECTION.size)[0]
+            sock.send(struct.pack("<BHBHB", HCI_COMMAND, HCI_DISCONNECT, 3, handle, REMOTE_USER))
 
 
 class AttError(Exception):
@@ -119,8 +136,10 @@ class RawCentral:
         self.close()
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; closing the socket does not do it, once bluetoothd has bonded and looks at our end too."""
         self._loop.remove_reader(self._sock)
+        if not self.closed.is_set():
+            hang_up(self._controller)
         self._sock.close()
         self.closed.set()
 

@@ -20,17 +20,29 @@ from pathlib import Path
 from typing import Any
 
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.boot import Bootloader, BootOptions, BootResult, Mode, SetNextError, SlotPair
+from smp_dfu_host.mcuboot.boot import (
+    Bootloader,
+    BootOptions,
+    BootResult,
+    Downgrade,
+    Mode,
+    RamRegion,
+    SetNextError,
+    SlotPair,
+)
+from smp_dfu_host.mcuboot.encryption import DecryptionKey, load_decryption_key
 from smp_dfu_host.mcuboot.flash import FlashArea, FlashMeter, MemoryStorage, PowerCut
 from smp_dfu_host.mcuboot.image import ImageHeader
 from smp_dfu_host.mcuboot.verify import PublicKey, load_public_key
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-BUILT = frozenset({"move", "xip"})
+BUILT = frozenset(
+    {"scratch", "move", "offset", "overwrite", "owfast", "xip", "xiprevert", "ramload", "ramloadrevert", "single"}
+)
 """Recorded modes that the product has."""
-VARIANTS: frozenset[str] = frozenset()
+VARIANTS = frozenset({"nv", "dp", "dpsc", "hwrb", "boots", "allow", "bn", "once", "enc", "encraw"})
 """Variants of the recorded builds that the product has."""
-MAX_IMAGES = 1
+MAX_IMAGES = 2
 MODES = {
     "scratch": Mode.SWAP_USING_SCRATCH,
     "move": Mode.SWAP_USING_MOVE,
@@ -71,13 +83,25 @@ class Build:
         known = self.mode in BUILT and (not self.variant or self.variant in VARIANTS)
         return not known or self.images > MAX_IMAGES
 
-    def options(self) -> BootOptions:
+    def options(self, cfg: Mapping[str, Any]) -> BootOptions:
         """Return the product's options for it."""
+        ram = RamRegion(_number(cfg["ram_start"]), _number(cfg["ram_size"])) if "ram_start" in cfg else None
         return BootOptions(
             mode=MODES[self.mode],
             max_align=self.max_align,
             max_sectors=self.max_sectors,
             keys=(public_key(_KEY),),
+            allow_list=self.variant == "allow",
+            validate_primary=self.variant != "nv",
+            compare_build=self.variant == "bn",
+            overwrite_fast=self.mode == "owfast",
+            validate_once=self.variant == "once",
+            bootstrap=self.variant == "boots",
+            downgrade={"dp": Downgrade.BY_VERSION, "dpsc": Downgrade.BY_COUNTER}.get(self.variant, Downgrade.ALLOWED),
+            rollback=self.variant == "hwrb",
+            decryption=decryption_key() if self.variant in ("enc", "encraw") else None,
+            save_tlv=self.variant == "enc",
+            ram=ram,
         )
 
 
@@ -86,6 +110,13 @@ def public_key(name: str) -> PublicKey:
     """Return a test key."""
     keys = json.loads((VECTORS / "images" / "testkeys.json").read_text(encoding="utf-8"))
     return load_public_key(keys[name]["public_pem"].encode())
+
+
+@cache
+def decryption_key() -> DecryptionKey:
+    """Return the key that the encrypted images are for."""
+    keys = json.loads((VECTORS / "images" / "testkeys.json").read_text(encoding="utf-8"))
+    return load_decryption_key(bytes.fromhex(keys["TESTKEY-enc-ecdsa-p256"]["test_private_pkcs8_der_hex"]))
 
 
 @cache
@@ -160,7 +191,7 @@ class Device:
         ]
         counter = re.search(r"-nv(\d+)-", name)
         counters = [int(counter[1]) if counter else 0, 0]
-        self.bootloader = Bootloader(build.options(), pairs, self.areas.get("scratch"), counters)
+        self.bootloader = Bootloader(build.options(cfg), pairs, self.areas.get("scratch"), counters)
 
     def load(self, shas: Mapping[str, str]) -> None:
         """Set areas to recorded contents."""
@@ -447,12 +478,10 @@ def _trailer_state(boot: Bootloader, slot: int) -> list[str]:
 def _identify(area: FlashArea) -> str:
     """Tell which of the images of the tables lie where."""
     data = area.read(0, area.size)
-    found = [
-        f"{name}@0x{offset:x}"
-        for offset in range(0, area.size, area.sectors[0])
-        for name in ("v1", "v2")
-        if data.startswith(image(name), offset)
-    ]
+    found: list[str] = []
+    for offset in range(0, area.size, area.sectors[0]):
+        names = (name for name in ("v1", "v2", "v2trunc") if data.startswith(image(name), offset))
+        found += [f"{name}@0x{offset:x}" for name in [*names][:1]]
     if found:
         return "+".join(found)
     return "erased" if data.count(area.erased) == len(data) else "other"

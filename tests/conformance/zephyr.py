@@ -96,15 +96,17 @@ class Replay:
         if case.fields.get("oracle_quirk"):
             self._behind.add("quirk")
             return Outcome(case, "passed", "a quirk of Zephyr's, not compared")
-        wrong = [each for each in found if not self._allowed(case, each)]
+        rules = [self._rule(case, each) for each in found]
+        wrong = [each for each, rule in zip(found, rules, strict=True) if rule is None]
         if not found and case.group == 1 and case.command == 1:
             self._behind.discard("quirk")  # what the quirk did to the upload is over
         if wrong:
             return Outcome(case, "failed", "; ".join(map(str, wrong)))
-        return Outcome(case, "passed", "by a rule" if found else "")
+        return Outcome(case, "passed", "; ".join(sorted({rule.reason for rule in rules if rule})))
 
-    def _allowed(self, case: Case, difference: Difference) -> bool:
-        return any(rule.allows(case, difference, frozenset(self._behind)) for rule in self._rules)
+    def _rule(self, case: Case, difference: Difference) -> Rule | None:
+        behind = frozenset(self._behind)
+        return next((rule for rule in self._rules if rule.allows(case, difference, behind)), None)
 
 
 def unfit(case: Case, missing: set[int]) -> str:
@@ -154,8 +156,9 @@ def report(outcomes: list[Outcome]) -> Iterator[str]:
     groups = sorted({_group(each.case) for each in outcomes})
     for group in groups:
         yield f"{group}: {_sum(each for each in outcomes if _group(each.case) == group)}"
-    reasons = Counter(each.reason for each in outcomes if _is(each, "skipped"))
-    yield from (f"skipped {count}: {reason}" for reason, count in reasons.most_common())
+    for status, text in (("passed", "passed though different"), ("skipped", "skipped")):
+        reasons = Counter(each.reason for each in outcomes if _is(each, status) and each.reason)
+        yield from (f"{text}, {count}: {reason}" for reason, count in reasons.most_common())
     yield _sum(outcomes)
 
 

@@ -95,9 +95,21 @@ async def test_direct_xip_has_no_state_write(tmp_path: Path) -> None:
     assert await bench.ask(WRITE, STATE, {"confirm": True}) == {"rc": 8}
 
 
-async def test_a_store_that_cannot_be_read_is_an_error_of_unknown_kind(bench: GroupBench) -> None:
+async def test_a_store_that_cannot_be_read_is_a_flash_error(bench: GroupBench) -> None:
     bench.store.layout.slot(1).unlink()
-    assert await bench.ask(READ, STATE) == err(1)
+    assert await bench.ask(READ, STATE) == err(11)
+    assert await bench.ask(READ, SLOT_INFO) == err(11)
+    assert await bench.ask(WRITE, STATE, {"confirm": True}) == err(12)
+    assert await bench.ask(WRITE, ERASE) == err(13)
+    assert await first(bench) == err(10)
+
+
+async def test_a_trailer_that_takes_no_mark_is_refused_by_code(bench: GroupBench) -> None:
+    await upload(bench)
+    with bench.store.layout.slot(1).open("r+b") as file:
+        file.seek(SLOT - 1)
+        file.write(b"\x00")
+    assert await bench.ask(WRITE, STATE, {"hash": hash_of(NEW)}) == err(23)
 
 
 async def test_a_hook_adds_fields_to_the_list(bench: GroupBench) -> None:
@@ -231,7 +243,7 @@ async def test_a_failed_write_ends_the_session(bench: GroupBench) -> None:
         bench.store.layout.slot(1).unlink()
 
     bench.parts.hooks.register(Event.IMG_DFU_STARTED, fill)
-    assert await first(bench) == err(1)
+    assert await first(bench) == err(12)
     assert bench.told() == ["IMG_DFU_CHUNK", "IMG_DFU_STARTED", "IMG_DFU_STOPPED", "CMD_STATUS"]
 
 

@@ -35,10 +35,12 @@ def test_broken_update_is_erased_and_the_reason_told() -> None:
     result = boot.boot()
     assert (version(result), result.swap_type_done) == ("1.0.0", (SwapType.NONE,))
     assert contents(pair)[1] == b"\xff" * 0x8000
-    assert "the image in slot 1 is not valid (SHA256 hash is" in result.actions[1]
+    assert "the image in slot 1 is not fit to run (SHA256 hash is" in result.actions[1]
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b"", "slot 1 is empty"), (NONBOOTABLE, "flagged as not bootable")])
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"", "slot 1 is not fit to run: it is empty"), (NONBOOTABLE, "flagged as not bootable")]
+)
 def test_update_that_is_none_loses_its_mark_only(data: bytes, reason: str) -> None:
     pair = make_pair(OLD, data)
     boot = boot_of(pair)
@@ -80,7 +82,7 @@ def test_without_a_check_of_slot_0_its_magic_is_enough() -> None:
     options = BootOptions(max_sectors=16, validate_primary=False)
     assert version(boot_of(make_pair(BROKEN), options).boot()) == "2.0.0"
     result = boot_of(make_pair(), options).boot()
-    assert (result.ok, result.actions[-1]) == (False, "slot 0 has no image: magic is 0xffffffff")
+    assert (result.ok, result.actions[-1]) == (False, "slot 0 does not boot: it has no image, the magic is 0xffffffff")
 
 
 def test_swap_info_in_slot_0_alone_is_taken_for_a_swap_just_begun() -> None:

@@ -214,6 +214,16 @@ def test_state_writes_by_a_hash_that_is_nowhere_are_refused(tmp_path: Path) -> N
         with_old(tmp_path).set_state(bytes(32), confirm=True)
 
 
+def test_a_mark_without_effect_is_an_error(tmp_path: Path) -> None:
+    slots = with_old(tmp_path)
+    slots.load(1, NEW)
+    with slots.layout.slot(1).open("r+b") as file:  # a good magic, and an image_ok that is neither set nor erased
+        file.seek(SLOT - 24)
+        file.write(b"\x33".ljust(8, b"\xff") + bytes.fromhex("77c295f360d2ef7f3552500f2cb67980"))
+    with pytest.raises(StoreError, match="takes no mark"):
+        slots.set_state(hash_of(NEW), confirm=True)
+
+
 def test_preview_says_what_a_boot_does_and_writes_nothing(tmp_path: Path) -> None:
     slots = with_old(tmp_path)
     slots.load(1, NEW)
