@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStopped
 from smp_dfu_host.mcuboot.direct_xip import PickFlow
-from smp_dfu_host.mcuboot.flash import FlashArea
+from smp_dfu_host.mcuboot.flash import FlashArea, OutOfBounds
+from smp_dfu_host.mcuboot.image import ImageInvalid
 from smp_dfu_host.mcuboot.options import (
     BootOptions,
     BootResult,
@@ -81,7 +82,8 @@ class Bootloader:
         stopped: str | None = None
         try:
             ok = self._run(context)
-        except BootStopped as exc:
+        except (BootStopped, ImageInvalid, OutOfBounds) as exc:
+            # Flash operations that make no sense fail, and MCUboot asserts that none does.
             ok, stopped = False, str(exc)
             context.actions.append(f"the boot loader hangs: {stopped}")
         return self._result(context, ok, stopped, before, self._operations() - operations)

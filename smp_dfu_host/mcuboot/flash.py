@@ -22,6 +22,10 @@ class PowerCut(SmpHostError):  # noqa: N818  (an event, more than an error)
     """The power failed before, or in the middle of, a flash operation; the flash is as it was left."""
 
 
+class OutOfBounds(StoreError):  # noqa: N818  (reads as what it says)
+    """Bytes or sectors that do not lie inside of an area."""
+
+
 class Readable(Protocol):
     """Bytes that can be read at an offset: an area, a file or a buffer."""
 
@@ -53,7 +57,7 @@ class Storage(Readable, Protocol):
 
 def _inside(offset: int, size: int, limit: int, what: str) -> None:
     if offset < 0 or size < 0 or offset + size > limit:
-        raise StoreError(f"{what} of {size} bytes at 0x{offset:x}: outside of 0x{limit:x} bytes")
+        raise OutOfBounds(f"{what} of {size} bytes at 0x{offset:x}: outside of 0x{limit:x} bytes")
 
 
 class MemoryStorage:
@@ -221,7 +225,13 @@ class FlashArea:
         return bisect_right(self._starts, offset) - 1
 
     def sector_offset(self, number: int) -> int:
-        """Return the offset of a sector's first byte; the number after the last gives the size."""
+        """Return the offset of a sector's first byte; the number after the last gives the size.
+
+        Raises:
+            OutOfBounds: If there is no such sector.
+        """
+        if not 0 <= number < len(self._starts):
+            raise OutOfBounds(f"{self.name}: sector {number}, there are {len(self.sectors)}")
         return self._starts[number]
 
     def read(self, offset: int, size: int) -> bytes:

@@ -46,9 +46,11 @@ def resume(image: ImageState, status: BootStatus, trailer: Trailer) -> None:
     """Take from a trailer what an interrupted swap is of.
 
     Raises:
-        BootStopped: If a key cannot be opened: MCUboot asserts.
+        BootStopped: If it makes no sense, or a key cannot be opened: MCUboot asserts.
     """
     status.swap_size = trailer.swap_size()
+    if status.swap_size > image.pair.primary.size:
+        raise BootStopped(f"a swap of {status.swap_size} bytes, slot 0 has {image.pair.primary.size}")
     if trailer.rules.tlv_sizes:
         status.tlv_sizes = trailer.tlv_sizes()
     if image.keys is not None:

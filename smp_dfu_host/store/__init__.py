@@ -8,5 +8,6 @@ From the bottom up:
     factory, creation           the first image; the first start
     slot_files, slots           the slots as flash; `SlotStore`, what may be done with them
     admission, upload           the checks of an upload; its session
+    occupancy                   one server a store
     survey                      what lies where in a slot, for pictures
 """

@@ -45,7 +45,7 @@ def test_each_command_has_help(cli: Cli, command: str) -> None:
         (["serve", "--udp", "1337"], "'1337' is not HOST:PORT"),
         (["serve", "--udp", "127.0.0.1:70000"], "65535"),
         (["serve", "--udp", "127.0.0.1:-1"], "-1"),
-        (["serve", "--ready-fd", "99"], "99 is not an open file descriptor"),
+        (["serve", "--ready-fd", "987"], "987 is not an open file descriptor"),
         (["serve", "--ble-security", "some"], "some"),
         (["serve", "--name", "x" * 30], "29"),
         (["slots", "--config", "/nowhere/config.toml"], "/nowhere/config.toml"),

@@ -54,6 +54,9 @@ def test_sectors_of_different_sizes_are_found() -> None:
     assert repr(area) == "<FlashArea slot 256 bytes, 3 sectors>"
     with pytest.raises(StoreError):
         area.sector_at(256)
+    for number in (-1, 4):
+        with pytest.raises(StoreError, match="there are 3"):
+            area.sector_offset(number)
 
 
 @pytest.mark.parametrize(("backwards", "order"), [(False, [0, 64]), (True, [64, 0])])
