@@ -1,12 +1,8 @@
 # Sourced by the other scripts. `setup EXTRAS` makes .venv with the package in it; fast when that is done already.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CALLED_FROM=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 VENV=$PWD/.venv
-
-die() {
-    echo "$*" >&2
-    exit 1
-}
 
 find_python() {
     local name
@@ -16,20 +12,22 @@ find_python() {
             return
         fi
     done
-    die "This needs Python 3.11, 3.12 or 3.13, and found none. On Debian 12 or newer: apt-get install python3"
+    echo "This needs Python 3.11, 3.12 or 3.13, and found none. On Debian 12 or newer: apt-get install python3" >&2
+    return 1
 }
 
 # Debian's python3 comes without venv: install it, or say the one command that does.
 make_venv() {
     local python package
-    python=$(find_python)
+    python=$(find_python) || return 1
     package=$python-venv
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-            die "$python has no venv. Please run: sudo apt-get install -y $package"
+            echo "$python has no venv. Please run: sudo apt-get install -y $package" >&2
+            return 1
         fi
         echo "installing $package" >&2
-        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package"; } >&2
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package"; } >&2 || return 1
     fi
     "$python" -m venv --clear "$VENV"
 }
@@ -44,7 +42,10 @@ setup() {
         fi
     done
     echo "setting up .venv (once)" >&2
-    "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]" >&2
+    # A folder that was moved, and a Python that was upgraded away, leave a .venv that does not work.
+    if ! grep -qsF "$VENV/bin/python" "$VENV/bin/pip" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+        make_venv || return 1
+    fi
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]" >&2 || return 1
     echo "$stamp" >"$VENV/.stamp-$1"
 }

@@ -91,8 +91,11 @@ class LineChannel:
         decoder = console.decode()
         next(decoder)
         while True:
+            line = await self.line()
+            if not line.startswith((console.START_DELIMITER, console.CONTINUE_DELIMITER)):
+                continue
             try:
-                decoder.send(await self.line())
+                decoder.send(line)
             except StopIteration as done:
                 return bytes(done.value)
 

@@ -165,8 +165,11 @@ class OsGroup(Group):
 
     @read(6)
     async def params(self, context: Context) -> Body:
-        """Tell the sizes of the buffers."""
-        return Params(context.buf_size, self.services.config.smp.buf_count)
+        """Tell the sizes of the buffers; clients that fill them must not be cut."""
+        size = context.buf_size
+        if context.peer.transport == "udp":
+            size = min(size, self.services.config.transport.udp.mtu)
+        return Params(size, self.services.config.smp.buf_count)
 
     @read(7, Info)
     async def info(self, _context: Context, request: Info) -> Body:

@@ -9,7 +9,7 @@ from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStopped
 from smp_dfu_host.mcuboot.direct_xip import PickFlow
 from smp_dfu_host.mcuboot.flash import FlashArea, OutOfBounds
-from smp_dfu_host.mcuboot.image import ImageInvalid
+from smp_dfu_host.mcuboot.image import ImageInvalid, check_loadable, read_header
 from smp_dfu_host.mcuboot.options import (
     BootOptions,
     BootResult,
@@ -29,6 +29,7 @@ from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.trailer import Trailer
 from smp_dfu_host.mcuboot.update import UpdateFlow
 from smp_dfu_host.mcuboot.update_mode import UpdateMode
+from smp_dfu_host.mcuboot.verify import ImageInfo
 
 __all__ = [
     "BootOptions",
@@ -176,6 +177,29 @@ class Bootloader:
         if not self._options.mode.updates:
             return SingleFlow(context).max_image_size(context.images[image])
         return self._update_mode(context).max_image_size(pair)
+
+    def check_image(self, image: int, slot: int, base: int = 0) -> ImageInfo:
+        """Check an image as a boot would: header, size, TLVs, security counter, hash, signature; decrypted if need be.
+
+        Whether it may replace another one (marks, versions, dependencies, addresses) is not looked at.
+
+        Args:
+            image: Number of the image pair.
+            slot: 0 or 1.
+            base: Where it starts in the slot: with swap-using-offset, an update is one sector into slot 1.
+
+        Raises:
+            ImageInvalid: With the reason in words.
+            StoreError: If the flash cannot be read.
+        """
+        context = self._context()
+        state = context.images[image]
+        state.base, area = base, state.slot(slot)
+        state.headers[slot] = header = read_header(area, base)
+        if not (self._options.mode.updates or self._options.mode.picks_slot):
+            check_loadable(header, area.size)
+            return SingleFlow(context).validate(state, slot)
+        return context.check_image(state, slot, self.max_image_size(image))
 
     def incompatible(self, image: int) -> str:
         """Return why the slots of an image cannot be updated; empty: they can."""

@@ -12,7 +12,7 @@ from smp_dfu_host.mcuboot.swap_keys import SwapKeys
 from smp_dfu_host.mcuboot.swap_type import SwapType, decide
 from smp_dfu_host.mcuboot.tlv import tlv_bounds
 from smp_dfu_host.mcuboot.trailer import Trailer
-from smp_dfu_host.mcuboot.verify import validate
+from smp_dfu_host.mcuboot.verify import ImageInfo, validate
 
 COPY_SIZE = 1024
 """Bytes copied at a time (loader.c, BUF_SZ); each is one flash operation."""
@@ -138,7 +138,7 @@ class BootContext:
         """Tell whether the four bytes of the magic are erased (boot_check_header_erased)."""
         return image.headers[slot].magic == int.from_bytes(bytes([image.slot(slot).erased]) * 4, "little")
 
-    def check_image(self, image: ImageState, slot: int, limit: int) -> None:
+    def check_image(self, image: ImageState, slot: int, limit: int) -> ImageInfo:
         """Check header, size, hash and signature of an image whose header was read.
 
         Raises:
@@ -149,7 +149,7 @@ class BootContext:
         encrypted = image.keys is not None and self.encrypts(slot)
         source = image.keys.view(slot, area, header, base) if image.keys and encrypted else area
         counter = self.counters[image.index] if self.options.rollback else None
-        validate(source, header, self.options.policy, base=base, limit=limit, counter=counter)
+        return validate(source, header, self.options.policy, base=base, limit=limit, counter=counter)
 
     def encrypts(self, slot: int) -> bool:
         """Tell whether payloads are encrypted in a slot: in slot 0 only if nothing runs from there."""

@@ -8,6 +8,7 @@ from smp_dfu_host.mcuboot.encryption import DecryptionKey
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import ImageHeader
 from smp_dfu_host.mcuboot.swap_type import OFFSET_TABLE, TABLE, Row, SwapType
+from smp_dfu_host.mcuboot.tlv import TlvType
 from smp_dfu_host.mcuboot.trailer import TrailerRules, align_up
 from smp_dfu_host.mcuboot.verify import HashKind, PublicKey, VerifyPolicy
 
@@ -101,8 +102,11 @@ class BootOptions:
     max_sectors: int = 128
     """MCUBOOT_MAX_IMG_SECTORS."""
     keys: tuple[PublicKey, ...] = ()
-    """All of one type; empty: the hash alone decides."""
-    hash: HashKind = HashKind.SHA256
+    """All of one kind; empty: the hash alone decides."""
+    hash: HashKind | None = None
+    """MCUBOOT_SHA512 and the like; None: what goes with the keys."""
+    pure: bool = False
+    """MCUBOOT_SIGN_PURE: Ed25519 over the image itself."""
     allow_list: bool = False
     """MCUBOOT_USE_TLV_ALLOW_LIST."""
     validate_primary: bool = True
@@ -142,7 +146,8 @@ class BootOptions:
     @property
     def policy(self) -> VerifyPolicy:
         """What this build wants of an image."""
-        return VerifyPolicy(self.keys, self.hash, self.allow_list)
+        sha512 = self.decryption is not None and self.decryption.tlv is TlvType.ENC_X25519_SHA512
+        return VerifyPolicy(self.keys, self.hash, self.allow_list, self.pure, sha512)
 
     @property
     def table(self) -> tuple[Row, ...]:

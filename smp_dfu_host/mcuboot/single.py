@@ -7,7 +7,7 @@ from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, ImageS
 from smp_dfu_host.mcuboot.image import ImageInvalid, check_loadable, read_header
 from smp_dfu_host.mcuboot.options import Mode
 from smp_dfu_host.mcuboot.swap_type import Flag, Magic
-from smp_dfu_host.mcuboot.verify import validate
+from smp_dfu_host.mcuboot.verify import ImageInfo, validate
 
 
 class SingleFlow:
@@ -36,14 +36,14 @@ class SingleFlow:
         image.headers[slot] = read_header(area)
         try:
             check_loadable(image.headers[slot], area.size)
-            self._validate(image, slot)
+            self._settle(image, slot)
         except ImageInvalid as exc:
             self._context.say(image, f"slot {slot} does not boot: {exc}")
             return False
         image.active = slot
         return True
 
-    def _validate(self, image: ImageState, slot: int) -> None:
+    def _settle(self, image: ImageState, slot: int) -> None:
         options, trailer = self._context.options, self._context.trailer(image.slot(slot))
         state = trailer.state()
         if options.validate_once and state.magic is Magic.GOOD and state.image_ok is Flag.SET:
@@ -51,13 +51,21 @@ class SingleFlow:
             return
         if not options.validate_primary:
             return
-        # An encrypted flag is no matter here: the payload must be plain, or the hash is wrong.
-        limit = self.max_image_size(image, slot)
-        validate(image.slot(slot), image.headers[slot], options.policy, limit=limit)
+        self.validate(image, slot)
         if options.validate_once:
             if state.magic is not Magic.GOOD:
                 trailer.write_magic()
             trailer.write_image_ok()
+
+    def validate(self, image: ImageState, slot: int) -> ImageInfo:
+        """Check an image whose header was read.
+
+        Raises:
+            ImageInvalid: With the reason in words.
+        """
+        # An encrypted flag is no matter here: the payload must be plain, or the hash is wrong.
+        limit = self.max_image_size(image, slot)
+        return validate(image.slot(slot), image.headers[slot], self._context.options.policy, limit=limit)
 
     def max_image_size(self, image: ImageState, slot: int = PRIMARY) -> int:
         """Return the most bytes of an image: all but the trailer, which has no status here."""

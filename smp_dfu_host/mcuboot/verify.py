@@ -2,7 +2,8 @@
 
 Sources: mcuboot boot/bootutil/src/image_validate.c (bootutil_img_validate), bootutil_img_hash.c. A key hash selects
 the key of the next signature; signatures without a known key are passed over; the last one that was verified counts;
-every hash of the build's type must be right.
+every hash of the build's type must be right. With pure signatures (MCUBOOT_SIGN_PURE) the image must say so in a
+SIG_PURE TLV, it is signed itself, and no hash is looked at.
 """
 
 import hashlib
@@ -25,15 +26,12 @@ __all__ = [
     "digest",
     "examine",
     "load_public_key",
-    "scan",
     "validate",
 ]
 
 _CHUNK = 64 * 1024
 """Bytes hashed at a time."""
 
-HASH_SIZE = 32
-"""Bytes of a SHA-256."""
 ALLOWED_UNPROTECTED = frozenset(
     {
         TlvType.KEYHASH,
@@ -49,10 +47,9 @@ ALLOWED_UNPROTECTED = frozenset(
         TlvType.ENC_RSA2048,
         TlvType.ENC_KW,
         TlvType.ENC_EC256,
-        TlvType.ENC_X25519,
     }
 )
-"""Types that may stand in the unprotected area of a build with MCUBOOT_USE_TLV_ALLOW_LIST."""
+"""Types that may stand in the unprotected area of a build with MCUBOOT_USE_TLV_ALLOW_LIST; the policy has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +57,40 @@ class VerifyPolicy:
     """What a boot loader's build wants of an image."""
 
     keys: tuple[PublicKey, ...] = ()
-    """All of one type; empty: the hash alone decides."""
-    hash: HashKind = HashKind.SHA256
+    """All of one kind; empty: the hash alone decides."""
+    hash: HashKind | None = None
+    """None: what goes with the keys."""
     allow_list: bool = False
     """MCUBOOT_USE_TLV_ALLOW_LIST."""
+    pure: bool = False
+    """MCUBOOT_SIGN_PURE: Ed25519 over the image itself."""
+    hmac_sha512: bool = False
+    """MCUBOOT_HMAC_SHA512: which of the two X25519 TLVs the allow list has."""
 
     def __post_init__(self) -> None:
-        kinds = {key.kind for key in self.keys}
+        kinds = sorted({key.kind for key in self.keys})
         if len(kinds) > 1:
-            raise StoreError(f"keys of {', '.join(sorted(kinds))}: a boot loader knows one type of signature")
+            raise StoreError(f"keys of {', '.join(kinds)}: a boot loader knows one type of signature")
+        if self.pure and kinds != ["Ed25519"]:
+            raise StoreError(f"pure signatures with {', '.join(kinds) or 'no key'}: they are made with Ed25519 keys")
+        if kinds and self.digest not in self.keys[0].hashes:
+            raise StoreError(f"{self.digest.name} with keys of {kinds[0]}: it goes with {self.keys[0].hashes[0].name}")
+
+    @property
+    def digest(self) -> HashKind:
+        """The hash of the build (IMAGE_HASH_SIZE); with pure signatures that of the key hash alone."""
+        if self.hash is not None:
+            return self.hash
+        if self.pure:
+            return HashKind.SHA512
+        return self.keys[0].hashes[0] if self.keys else HashKind.SHA256
+
+    def allows(self, entry: Tlv) -> bool:
+        """Tell whether an entry may stand where it does."""
+        if entry.protected or not self.allow_list or entry.type in ALLOWED_UNPROTECTED:
+            return True
+        wrapped = TlvType.ENC_X25519_SHA512 if self.hmac_sha512 else TlvType.ENC_X25519
+        return entry.type == wrapped or (self.pure and entry.type == TlvType.SIG_PURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +100,7 @@ class ImageInfo:
     header: ImageHeader
     tlvs: TlvArea
     hash: bytes
-    """As computed."""
+    """As computed; empty with pure signatures, where none is."""
     signed_by: PublicKey | None
     """None if no keys were asked for."""
 
@@ -105,16 +127,6 @@ class Examination:
     def valid(self) -> bool:
         """Whether a boot loader accepts it."""
         return self.info is not None
-
-
-@dataclass(frozen=True, slots=True)
-class ImageListing:
-    """What an image list says about a slot, without a look at the payload."""
-
-    header: ImageHeader
-    tlvs: TlvArea
-    hash: bytes
-    """What the SHA-256 TLV says; nobody has compared it."""
 
 
 def digest(area: Readable, header: ImageHeader, base: int = 0, kind: HashKind = HashKind.SHA256) -> bytes:
@@ -155,19 +167,35 @@ def validate(
     tlvs = read_tlvs(area, header, base)
     if limit is not None and tlvs.end > limit:
         raise ImageInvalid(f"image of {tlvs.end} bytes, the slot takes {limit} beside its trailer")
-    if policy.allow_list:
-        _check_allowed(tlvs)
+    _check_allowed(tlvs, policy)
     if counter is not None:
         _check_counter(tlvs, counter)
-    computed = _check_hash(area, header, tlvs, policy.hash, base)
+    if policy.pure:
+        return ImageInfo(header, tlvs, b"", _check_signatures(tlvs, policy, _signed_bytes(area, header, tlvs)))
+    computed = _check_hash(area, header, tlvs, policy.digest, base)
     signed_by = _check_signatures(tlvs, policy, computed) if policy.keys else None
     return ImageInfo(header, tlvs, computed, signed_by)
 
 
-def _check_allowed(tlvs: TlvArea) -> None:
+def _check_allowed(tlvs: TlvArea, policy: VerifyPolicy) -> None:
     for entry in tlvs.entries:
-        if not entry.protected and entry.type not in ALLOWED_UNPROTECTED:
+        if not policy.allows(entry):
             raise ImageInvalid(f"TLV {entry.name} is not allowed outside of the protected area")
+
+
+def _signed_bytes(area: Readable, header: ImageHeader, tlvs: TlvArea) -> bytes:
+    """Return what a pure signature covers.
+
+    The boot loader maps it from the start of the slot on, wherever the image starts: with swap-using-offset, where an
+    update lies one sector further, no update verifies.
+    """
+    said = tlvs.find(TlvType.SIG_PURE)
+    if not said or said[0].data != b"\x01":
+        raise ImageInvalid("it does not say that its signature is a pure one")
+    try:
+        return area.read(0, header.hashed_size)
+    except StoreError as exc:
+        raise ImageInvalid(f"image passes the end: {exc}") from exc
 
 
 def _check_counter(tlvs: TlvArea, counter: int) -> None:
@@ -197,16 +225,23 @@ def _check_hash(area: Readable, header: ImageHeader, tlvs: TlvArea, kind: HashKi
     return computed
 
 
-def _check_signatures(tlvs: TlvArea, policy: VerifyPolicy, computed: bytes) -> PublicKey:
+def _check_signatures(tlvs: TlvArea, policy: VerifyPolicy, signed: bytes) -> PublicKey:
+    """Return the key whose signature counts.
+
+    Args:
+        tlvs: Of the image.
+        policy: With at least one key.
+        signed: What is signed: the hash, or with pure signatures the image.
+    """
     wanted = policy.keys[0].signature
     selected: PublicKey | None = None
     verdict: tuple[PublicKey, bool] | None = None
     for entry in tlvs.entries:
         if entry.type == TlvType.KEYHASH:
-            selected = _find_key(entry, policy, len(computed))
+            selected = _find_key(entry, policy)
         elif entry.type == wanted:
             if selected is not None:
-                verdict = selected, _verifies(selected, entry, computed, policy.hash)
+                verdict = selected, _verifies(selected, entry, signed, policy.digest)
             selected = None
     if verdict is None:
         if not tlvs.find(wanted):
@@ -217,16 +252,18 @@ def _check_signatures(tlvs: TlvArea, policy: VerifyPolicy, computed: bytes) -> P
     return verdict[0]
 
 
-def _find_key(entry: Tlv, policy: VerifyPolicy, hash_size: int) -> PublicKey | None:
-    if len(entry.data) > hash_size:
-        raise ImageInvalid(f"key hash of {len(entry.data)} bytes, not {hash_size}")
-    return next((key for key in policy.keys if key.hash(policy.hash) == entry.data), None)
+def _find_key(entry: Tlv, policy: VerifyPolicy) -> PublicKey | None:
+    """Return the first key whose hash begins as the TLV says; a short TLV is compared as far as it goes."""
+    size = len(policy.keys[0].hash(policy.digest))
+    if len(entry.data) > size:
+        raise ImageInvalid(f"key hash of {len(entry.data)} bytes, not {size}")
+    return next((key for key in policy.keys if key.hash(policy.digest).startswith(entry.data)), None)
 
 
-def _verifies(key: PublicKey, entry: Tlv, computed: bytes, kind: HashKind) -> bool:
-    if key.signature_size not in (None, len(entry.data)):
-        raise ImageInvalid(f"{key.kind} signature of {len(entry.data)} bytes, not {key.signature_size}")
-    return key.verifies(entry.data, computed, kind)
+def _verifies(key: PublicKey, entry: Tlv, signed: bytes, kind: HashKind) -> bool:
+    if not key.takes_size(len(entry.data)):
+        raise ImageInvalid(f"{key.kind} signature of {len(entry.data)} bytes")
+    return key.verifies(entry.data, signed, kind)
 
 
 def _of(keys: Sequence[PublicKey]) -> str:
@@ -265,20 +302,3 @@ def examine(
 def _check_bootable(header: ImageHeader) -> None:
     if not header.bootable:
         raise ImageInvalid(f"header flags 0x{header.flags:x}: not bootable")
-
-
-def scan(source: Readable, base: int = 0) -> ImageListing:
-    """Look at header and TLVs alone, as Zephyr's image list does (img_mgmt.c, img_mgmt_read_info).
-
-    Raises:
-        ImageInvalid: If the magic is wrong, there is no TLV area, or not exactly one SHA-256 TLV.
-        StoreError: If the source cannot be read at all.
-    """
-    header = read_header(source, base)
-    if not header.present:
-        raise ImageInvalid(f"header magic is 0x{header.magic:08x}")
-    tlvs = read_tlvs(source, header, base)
-    found = [entry for entry in tlvs.find(TlvType.SHA256) if len(entry.data) == HASH_SIZE and not entry.protected]
-    if len(found) != 1:
-        raise ImageInvalid(f"{len(found)} SHA-256 TLVs of {HASH_SIZE} bytes, one wanted")
-    return ImageListing(header, tlvs, found[0].data)

@@ -86,12 +86,12 @@ class Admission:
         size, limit = chunk.size or 0, self._store.layout.slot_size
         if size > limit:
             raise SlotRefusal(Fault.TOO_LARGE, f"{size} bytes, slot {slot} has {limit}")
-        if len(chunk.data) > size:
-            raise SlotRefusal(Fault.OVERRUN, f"first chunk of {len(chunk.data)} bytes, len is {size}")
         header = ImageHeader.parse(chunk.data)
         self._check_address(header, slot)
         if chunk.upgrade:
             self._check_newer(header)
+        if len(chunk.data) > size:  # behind Zephyr's checks, which do not have it
+            raise SlotRefusal(Fault.OVERRUN, f"first chunk of {len(chunk.data)} bytes, len is {size}")
         if self._validate:
             self._check_bootable(header)
         return Step(proceed=True, off=0, slot=slot, size=size, sha=chunk.sha)

@@ -38,7 +38,6 @@ class SerialLink:
         self._line = line
         self._lost = lost
         self._framing = ConsoleFraming(buf_size)
-        self._turn = asyncio.Lock()
 
     async def send(self, message: bytes) -> None:
         """Write one message as console lines; return when the kernel has taken all of it.
@@ -46,14 +45,13 @@ class SerialLink:
         Raises:
             TransportError: If the line is gone, or nobody reads it.
         """
-        async with self._turn:
-            if self.closed:
-                raise TransportError(f"{self.peer}: the link is gone")
-            try:
-                await self._line.write(b"".join(self._framing.split(message)))
-            except TransportError:
-                self._lost(self)
-                raise
+        if self.closed:
+            raise TransportError(f"{self.peer}: the link is gone")
+        try:
+            await self._line.write(b"".join(self._framing.split(message)))
+        except TransportError:
+            self._lost(self)
+            raise
 
 
 class SerialTransport:
@@ -179,6 +177,8 @@ class _Line:
         self._stall_s = stall_s
         self._loop = asyncio.get_running_loop()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._turn = asyncio.Lock()
+        self._torn = False
         self._closed = False
 
     async def read(self) -> bytes:
@@ -205,16 +205,24 @@ class _Line:
         Raises:
             TransportError: If the line is gone, or took nothing for the stall time; what it still held is thrown away.
         """
-        left = memoryview(data)
-        while left:
-            if self._closed:
-                raise TransportError(f"{self._peer}: the line is closed")
-            try:
-                left = left[os.write(self._terminal.fd, left) :]
-            except BlockingIOError:
-                await self._room(len(left))
-            except OSError as exc:
-                raise TransportError(f"{self._peer}: {exc.strerror}; unplugged?") from exc
+        async with self._turn:
+            # What was given up half-way would swallow the next marker; after an LF it is a line of its own.
+            left = memoryview(b"\n" + data if self._torn else data)
+            self._torn = True
+            while left:
+                left = left[await self._write_some(left) :]
+            self._torn = False
+
+    async def _write_some(self, data: memoryview) -> int:
+        if self._closed:
+            raise TransportError(f"{self._peer}: the line is closed")
+        try:
+            return os.write(self._terminal.fd, data)
+        except BlockingIOError:
+            await self._room(len(data))
+            return 0
+        except OSError as exc:
+            raise TransportError(f"{self._peer}: {exc.strerror}; unplugged?") from exc
 
     def close(self) -> None:
         """Close the terminal; whoever waits for it gets a TransportError."""

@@ -87,7 +87,8 @@ class ConsoleFraming:
             self._packet = bytearray(data[2:])
             self._wanted = self._checked_size(data)
         elif marker == NEXT:
-            if not self._wanted:
+            # A first line with the size alone is none for Zephyr either (mcumgr_serial_process_frag).
+            if not self._packet:
                 raise WireError("a next line without a first one")
             self._packet += _decode(line)
         else:

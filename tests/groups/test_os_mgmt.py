@@ -2,12 +2,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 
 from smp_dfu_host.dispatch.hooks import Event, Notice
 from smp_dfu_host.errors import GroupError, MgmtError
 from smp_dfu_host.groups.os_mgmt import OsGroup
-from tests.fakes import UDP
+from tests.fakes import BLE, UDP
 from tests.groups.bench import READ, WRITE, GroupBench
 
 
@@ -48,7 +49,8 @@ async def test_task_statistics_have_zephyrs_shape(bench: GroupBench) -> None:
 
 
 async def test_task_statistics_leave_stacks_out_when_they_do_not_fit(bench: GroupBench) -> None:
-    bench.link.buf_size = 130
+    full = await bench.ask(READ, 2)
+    bench.link.buf_size = len(cbor2.dumps(full, indefinite_containers=True))  # no room for the header
     tasks = (await bench.ask(READ, 2))["tasks"]
     assert list(tasks["MainThread"]) == ["prio", "tid", "state"]
     bench.link.buf_size = 20
@@ -112,6 +114,12 @@ async def test_a_hook_can_refuse_a_reset(bench: GroupBench) -> None:
 async def test_params_are_the_links(bench: GroupBench) -> None:
     bench.link.buf_size = 384
     assert await bench.ask(READ, 6, b"garbage") == {"buf_size": 384, "buf_count": 4}
+
+
+async def test_params_over_udp_tell_the_longest_datagram_that_is_taken(bench: GroupBench) -> None:
+    assert (await bench.ask(READ, 6))["buf_size"] == 1500
+    bench.link.peer = BLE
+    assert (await bench.ask(READ, 6))["buf_size"] == 2475
 
 
 @pytest.mark.parametrize("body", [{}, {"format": ""}, {"format": "s"}, {"format": "sss"}, {"fmt": "a"}])

@@ -45,6 +45,7 @@ def test_a_good_first_chunk_goes_to_the_slot_that_does_not_run(tmp_path: Path) -
         (Chunk(0, NEW, SLOT + 1), Fault.TOO_LARGE),
         (Chunk(0, NEW, len(NEW) - 1), Fault.OVERRUN),
         (Chunk(0, NEW, 0), Fault.OVERRUN),
+        (Chunk(0, image((0, 0, 0)), 32, upgrade=True), Fault.NOT_NEWER),
     ],
 )
 def test_checks_come_in_zephyrs_order(tmp_path: Path, chunk: Chunk, fault: Fault) -> None:

@@ -156,6 +156,21 @@ async def test_reply_that_nobody_reads_is_dropped_and_the_line_goes_on(link: Pat
         client.close()
 
 
+async def test_reply_that_was_given_up_half_way_does_not_swallow_the_next(link: Path) -> None:
+    async with serving(pty(link)) as inbox:
+        client = LineChannel(link)
+        await client.send(ECHO)
+        peer_link, _ = await inbox.next()
+        sending = asyncio.create_task(peer_link.send(bytes(60_000)))
+        await asyncio.sleep(0)
+        sending.cancel()
+        next_one = asyncio.create_task(peer_link.send(b"the next"))
+        while (line := await client.line()) != b"".join(console.encode(b"the next")):
+            assert line[:2] in (console.START_DELIMITER, console.CONTINUE_DELIMITER)
+        await next_one
+        client.close()
+
+
 async def test_offline_drops_the_link_and_what_arrives(link: Path) -> None:
     transport = pty(link)
     async with serving(transport) as inbox:

@@ -43,7 +43,7 @@ TAKEN = {
         ),
         BIG,
     ),
-    "padded lines": ((b"\x06\x09ABA=\n", b"\x04\x14CA==\n", b"\x04\x14AAAGAAABAKFhZGJoaVNt\n"), FRAME),
+    "padded lines": ((b"\x06\x09ABAIAA==\n", b"\x04\x14AA==\n", b"\x04\x14BgAAAQChYWRiaGlTbQ==\n"), FRAME),
     "cont_marker_only": ((BIG_FIRST, b"\x04\x14\n", BIG_NEXT), BIG),
     "header_len_over": ((b"\x06\x09AA8IAABaAAAAAKFhZGF4Vms=\n",), bytes.fromhex("0800005a00000000a1616461 78")),
     "truncated_header": ((b"\x06\x09AAcIAAAGAKiL\n",), bytes.fromhex("0800000600")),
@@ -73,6 +73,7 @@ DROPPED = {
     "line of 129 bytes": (BIG_FIRST[:-1] + b" \r\n", BIG_NEXT),
     "empty_frame": (b"\x06\x09AAIAAA==\n",),
     "size 0": (b"\x06\x09AAA=\n",),
+    "first line with the size alone": (b"\x06\x09ABA=\n", b"\x04\x14CAAABgAAAQChYWRiaGlTbQ==\n"),
     "first line of one byte": (b"\x06\x09AA==\n", b"\x04\x14EAgAAAYAAAEAoWFkYmhpU20=\n"),
 }
 
