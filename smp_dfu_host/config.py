@@ -7,30 +7,14 @@ the limit. Relative paths are relative to the file's folder. Option names follow
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from smp_dfu_host.errors import ConfigError
-
-
-def one_of(*values: str) -> Callable[[Any], str | None]:
-    """Return a check that a value is one of those."""
-    return lambda value: None if value in values else f"must be one of {', '.join(values)}"
-
-
-def between(low: int, high: int) -> Callable[[Any], str | None]:
-    """Return a check that a number lies in that range, both ends included."""
-    return lambda value: None if low <= value <= high else f"must be between {low} and {high}"
-
-
-def option(default: Any, check: Callable[[Any], str | None] | None = None) -> Any:
-    """Return a dataclass field with a default and a check of its range."""
-    metadata = {"check": check} if check else {}
-    if isinstance(default, (dict, list)) or is_dataclass(default):
-        return field(default_factory=lambda: default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+from smp_dfu_host.geometry import PRESETS, parse_sectors
+from smp_dfu_host.sections import between, change, one_of, option, read_section
 
 
 def state_folder() -> Path:
@@ -71,16 +55,74 @@ class DfuConfig:
     """The lock is released after so long without a DFU command by its owner."""
 
 
+MODES = (
+    "single-slot",
+    "swap-using-scratch",
+    "overwrite-only",
+    "swap-using-move",
+    "direct-xip",
+    "direct-xip-with-revert",
+    "ram-load",
+    "ram-load-with-revert",
+    "firmware-loader",
+    "single-slot-ram-load",
+    "swap-using-offset",
+)
+"""MCUboot's modes; boot loader info reports both ram-loads as one."""
+UPDATE_MODES = ("swap-using-scratch", "overwrite-only", "swap-using-move", "swap-using-offset")
+"""Those in which the boot loader changes what is in slot 0."""
+ONE_SLOT_MODES = ("single-slot", "firmware-loader", "single-slot-ram-load")
+"""Those in which nothing changes places and nothing is chosen by version."""
+
+
 @dataclass(frozen=True, slots=True)
 class BootloaderConfig:
-    """`[bootloader]`: MCUboot's build options."""
+    """`[bootloader]`: MCUboot's build options.
 
-    mode: str = option("swap-using-move", one_of("swap-using-move", "direct-xip"))
-    """MCUBOOT_SWAP_USING_MOVE, MCUBOOT_DIRECT_XIP."""
+    firmware-loader and single-slot-ram-load are by MCUboot's source, no recordings of them exist.
+    """
+
+    mode: str = option("swap-using-move", one_of(*MODES))
+    """How an update gets to run: MCUBOOT_SWAP_USING_MOVE, MCUBOOT_DIRECT_XIP and so on."""
+    images: int = option(1, between(1, 3))
+    """MCUBOOT_IMAGE_NUMBER: pairs of slots, each with an image of its own."""
+    overwrite_fast: bool = option(True)
+    """MCUBOOT_OVERWRITE_ONLY_FAST: overwrite-only copies what the image takes; false: the whole slot."""
     keys: tuple[Path, ...] = option(())
-    """Public keys (PEM), all of one type: ECDSA-P256, Ed25519, RSA-2048 or RSA-3072. Empty: the hash alone decides."""
+    """Public keys (PEM), all of one type: ECDSA-P256, ECDSA-P384, Ed25519, RSA-2048 or RSA-3072. Empty: the hash alone
+    decides."""
+    hash: str = option("auto", one_of("auto", "sha256", "sha384", "sha512"))
+    """The hash that images must have; auto: what goes with the keys, SHA-256 without."""
+    pure_signature: bool = option(False)
+    """MCUBOOT_SIGN_PURE: Ed25519 signs the image, not its hash."""
+    tlv_allow_list: bool = option(False)
+    """MCUBOOT_USE_TLV_ALLOW_LIST."""
     validate_primary: bool = option(True)
     """MCUBOOT_VALIDATE_PRIMARY_SLOT."""
+    validate_once: bool = option(False)
+    """MCUBOOT_VALIDATE_PRIMARY_SLOT_ONCE; single-slot only."""
+    bootstrap: bool = option(False)
+    """MCUBOOT_BOOTSTRAP: a slot 0 without a valid image is filled from slot 1."""
+    downgrade: str = option("allowed", one_of("allowed", "by-version", "by-counter"))
+    """MCUBOOT_DOWNGRADE_PREVENTION: what is compared with the image that an update replaces."""
+    compare_build: bool = option(False)
+    """MCUBOOT_VERSION_CMP_USE_BUILD_NUMBER: 1.0.0+2 is higher than 1.0.0+1."""
+    rollback_counter: bool = option(False)
+    """MCUBOOT_HW_ROLLBACK_PROT: images need a security counter, not below the highest that was kept; the store keeps
+    it."""
+    encryption_key: Path | None = option(None)
+    """MCUBOOT_ENC_IMAGES: the boot loader's private key (PEM or DER of ECDSA-P256, X25519 or RSA-2048; 16 or 32 bytes,
+    plain or in base64, for AES key wrap). Without it encrypted images are refused."""
+    encryption_bits: int = option(128)
+    """128 or 256: of the key that the payload is encrypted with (MCUBOOT_AES_256)."""
+    encryption_sha512: bool = option(False)
+    """MCUBOOT_HMAC_SHA512: with an X25519 key, the wrapped key goes with SHA-512."""
+    encryption_save_tlv: bool = option(False)
+    """MCUBOOT_SWAP_SAVE_ENCTLV: trailers hold wrapped keys during a swap, not plain ones."""
+    ram_start: int = option(0x20000000, between(0, 0xFFFFFFFF))
+    """IMAGE_EXECUTABLE_RAM_START; for ram-load."""
+    ram_size: int = option(256 * 1024, between(0, 0xFFFFFFFF))
+    """IMAGE_EXECUTABLE_RAM_SIZE, in bytes."""
     on_failure: str = option("wait", one_of("wait", "exit"))
     """When no image boots: stay off the air and say so, or end with exit status 1."""
 
@@ -89,10 +131,17 @@ class BootloaderConfig:
 class FlashConfig:
     """`[flash]`: the geometry of the slots; the default is MCUboot's on an nRF52840 (2 x 472 KiB)."""
 
+    preset: str = option("", one_of("", *PRESETS))
+    """The default partitions of a board; the options beside it win."""
     sector_size: int = option(4096, between(128, 1 << 20))
     """Bytes."""
     sectors: int = option(118, between(2, 1024))
     """Sectors of each slot."""
+    slots: tuple[str, ...] = option(())
+    """Instead of the two above: the sectors of all slots (one entry), of slot 0 and slot 1 of each image (two), or of
+    each slot. An entry is `4096x118` or `4Kx118`, for mixed sectors `16Kx4,64K,128Kx3`."""
+    scratch: str = option("")
+    """The same for the scratch area of swap-using-scratch; empty: one sector of the largest size."""
     align: int = option(8, between(1, 32))
     """Write alignment in bytes: 1, 2, 4, 8, 16 or 32."""
     max_align: int = option(8, between(8, 32))
@@ -102,7 +151,39 @@ class FlashConfig:
     erased: int = option(0xFF, between(0, 255))
     """The value of an erased byte: 0xff or 0x00."""
     address: int = option(0xC000, between(0, 0xFFFFFFFF))
-    """Flash address of slot 0; slot 1 follows it."""
+    """Flash address of slot 0; the other slots follow it, then the scratch area."""
+
+    def slot_sectors(self, images: int) -> tuple[tuple[int, ...], ...]:
+        """Return the sizes of each slot's sectors, slot by slot.
+
+        Raises:
+            ConfigError: If there are too few or too many entries, or one is wrong.
+        """
+        count = 2 * images
+        if not self.slots:
+            return ((self.sector_size,) * self.sectors,) * count
+        if len(self.slots) not in (1, 2, count):
+            wanted = f"1, 2 or {count}" if images > 1 else "1 or 2"
+            raise ConfigError(f"flash.slots = {list(self.slots)}: {len(self.slots)} entries, must be {wanted}")
+        parsed = [_sectors(f"flash.slots[{number}]", text) for number, text in enumerate(self.slots)]
+        return tuple(parsed[number % len(parsed)] for number in range(count))
+
+    def scratch_sectors(self) -> tuple[int, ...]:
+        """Return the sizes of the scratch area's sectors.
+
+        Raises:
+            ConfigError: If the option is wrong.
+        """
+        if self.scratch:
+            return _sectors("flash.scratch", self.scratch)
+        return (max(size for text in self.slots for size in parse_sectors(text)) if self.slots else self.sector_size,)
+
+
+def _sectors(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return parse_sectors(text)
+    except ConfigError as exc:
+        raise ConfigError(f"{name} = {exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +198,12 @@ class ImageConfig:
     check_upload: bool = option(True)
     """Compare an upload with the `sha` that came with it, tell the result as `match`, and skip the upload of what is
     there already (CONFIG_IMG_ENABLE_IMAGE_CHECK)."""
+    check_address: bool = option(True)
+    """In modes that run images where they lie, refuse one that is built for another slot's address on its first chunk
+    (CONFIG_MCUMGR_GRP_IMG_REJECT_DIRECT_XIP_MISMATCHED_SLOT)."""
+    confirm_others: str = option("secondary", one_of("none", "secondary", "any"))
+    """Which slots of images other than image 0 clients may confirm
+    (CONFIG_MCUMGR_GRP_IMG_ALLOW_CONFIRM_NON_ACTIVE_IMAGE_SECONDARY, _ANY)."""
     confirm_rolled_back: bool = option(False)
     """Let clients confirm an image by its hash although it ran and was rolled back since it was uploaded."""
 
@@ -194,24 +281,60 @@ class Config:
     reset: ResetConfig = option(ResetConfig())
 
     def __post_init__(self) -> None:
-        for name, value, powers in (
-            ("flash.align", self.flash.align, (1, 2, 4, 8, 16, 32)),
-            ("flash.max_align", self.flash.max_align, (8, 16, 32)),
-            ("flash.erased", self.flash.erased, (0, 255)),
-        ):
-            if value not in powers:
-                raise ConfigError(f"{name} = {value}: must be one of {', '.join(map(str, powers))}")
-        if self.flash.align > self.flash.max_align:
-            raise ConfigError(
-                f"flash.align = {self.flash.align}: must not exceed flash.max_align = {self.flash.max_align}"
-            )
-        if self.flash.sectors > self.flash.max_sectors:
-            limit = self.flash.max_sectors
-            raise ConfigError(f"flash.sectors = {self.flash.sectors}: must not exceed flash.max_sectors = {limit}")
-        if self.flash.sector_size % self.flash.max_align:
-            raise ConfigError(f"flash.sector_size = {self.flash.sector_size}: must be a multiple of flash.max_align")
         if not self.name.isprintable() or not 1 <= len(self.name.encode()) <= 29:
             raise ConfigError(f"name = {self.name!r}: must be 1 to 29 printable bytes, to fit a scan response")
+        _check_flash(self.flash, self.bootloader)
+        _check_bootloader(self.bootloader)
+
+
+def _check_flash(flash: FlashConfig, build: BootloaderConfig) -> None:
+    for name, value, powers in (
+        ("flash.align", flash.align, (1, 2, 4, 8, 16, 32)),
+        ("flash.max_align", flash.max_align, (8, 16, 32)),
+        ("flash.erased", flash.erased, (0, 255)),
+    ):
+        if value not in powers:
+            raise ConfigError(f"{name} = {value}: must be one of {', '.join(map(str, powers))}")
+    if flash.align > flash.max_align:
+        raise ConfigError(f"flash.align = {flash.align}: must not exceed flash.max_align = {flash.max_align}")
+    slots = flash.slot_sectors(build.images)
+    for slot, sectors in enumerate(slots):
+        _check_area(flash, f"flash.slots: slot {slot}" if flash.slots else "", sectors)
+    if build.mode == "swap-using-scratch":
+        _check_area(flash, "flash.scratch", flash.scratch_sectors())
+    if (end := flash.address + sum(map(sum, slots))) > 1 << 32:
+        raise ConfigError(f"flash.address = {flash.address:#x}: the slots end at {end:#x}, beyond 32 bits")
+
+
+def _check_area(flash: FlashConfig, name: str, sectors: tuple[int, ...]) -> None:
+    limit = flash.max_sectors
+    if len(sectors) > limit:
+        what = f"{name} has {len(sectors)} sectors" if name else f"flash.sectors = {len(sectors)}"
+        raise ConfigError(f"{what}: must not exceed flash.max_sectors = {limit}")
+    if wrong := [size for size in sectors if size % flash.max_align]:
+        what = f"{name} has a sector of {wrong[0]} bytes" if name else f"flash.sector_size = {wrong[0]}"
+        raise ConfigError(f"{what}: must be a multiple of flash.max_align = {flash.max_align}")
+
+
+def _check_bootloader(build: BootloaderConfig) -> None:
+    """Refuse options that the mode cannot have; who sets one and sees no effect would look for it elsewhere."""
+    updates, one_slot = build.mode in UPDATE_MODES, build.mode in ONE_SLOT_MODES
+    if build.encryption_bits not in (128, 256):
+        raise ConfigError(f"bootloader.encryption_bits = {build.encryption_bits}: must be one of 128, 256")
+    for name, value, wrong, reason in (
+        ("images", build.images, one_slot and build.images > 1, "has one image"),
+        ("downgrade", build.downgrade, build.downgrade != "allowed" and not updates, "replaces no image"),
+        ("bootstrap", build.bootstrap, build.bootstrap and not updates, "never fills a slot"),
+        ("validate_once", build.validate_once, build.validate_once and not one_slot, "checks at every boot"),
+        ("encryption_key", build.encryption_key, build.encryption_key and "xip" in build.mode, "runs what is in flash"),
+    ):
+        if wrong:
+            raise ConfigError(f"bootloader.{name} = {_said(value)}: bootloader.mode = {build.mode!r} {reason}")
+
+
+def _said(value: object) -> str:
+    """Return a value as TOML has it."""
+    return str(value).lower() if isinstance(value, bool) else repr(str(value) if isinstance(value, Path) else value)
 
 
 def load(path: Path | None) -> Config:
@@ -237,60 +360,23 @@ def parse(table: Mapping[str, Any], base: Path) -> Config:
     Raises:
         ConfigError: As for `load`.
     """
-    made = _section(Config, table, "", base)
-    assert isinstance(made, Config)  # noqa: S101  (for the type checker; `_section` makes what it is asked for)
+    made = read_section(Config, _with_preset(table), "", base)
+    assert isinstance(made, Config)  # noqa: S101  (for the type checker; `read_section` makes what it is asked for)
     return made
 
 
 def override(config: Config, dotted: str, value: object) -> Config:
     """Return the configuration with one option changed, such as `transport.udp.port`; the same checks apply."""
-    changed: Config = _override(config, dotted.split("."), value, dotted)
+    changed: Config = change(config, dotted.split("."), value, dotted)
+    if dotted == "flash.preset" and changed.flash.preset:
+        return replace(changed, flash=FlashConfig(changed.flash.preset, **PRESETS[changed.flash.preset]))
     return changed
 
 
-def _override(node: Any, names: list[str], value: object, dotted: str) -> Any:
-    if len(names) > 1:
-        return replace(node, **{names[0]: _override(getattr(node, names[0]), names[1:], value, dotted)})
-    hints = get_type_hints(type(node))
-    checked = _value(hints[names[0]], value, dotted, Path.cwd())
-    _check(next(f for f in fields(node) if f.name == names[0]).metadata, checked, dotted)
-    return replace(node, **{names[0]: checked})
-
-
-def _section(kind: type, table: Mapping[str, Any], prefix: str, base: Path) -> object:
-    hints = get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}
-    values: dict[str, Any] = {}
-    where = f"[{prefix.rstrip('.')}]" if prefix else "the top level"
-    for key, value in table.items():
-        dotted = f"{prefix}{key}"
-        if key not in known:
-            raise ConfigError(f"{dotted}: unknown option; {where} has {', '.join(known)}")
-        if is_dataclass(hints[key]):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{dotted} = {value!r}: must be a section, [{dotted}]")
-            values[key] = _section(hints[key], value, f"{dotted}.", base)
-        else:
-            values[key] = _value(hints[key], value, dotted, base)
-            _check(known[key].metadata, values[key], dotted)
-    return kind(**values)
-
-
-def _check(metadata: Mapping[str, Any], value: Any, dotted: str) -> None:
-    if (check := metadata.get("check")) and (wrong := check(value)):
-        raise ConfigError(f"{dotted} = {value!r}: {wrong}")
-
-
-def _value(hint: Any, value: Any, dotted: str, base: Path) -> Any:
-    """Return the value as the option's type; bool is no int here."""
-    if get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{dotted} = {value!r}: must be a list")
-        return tuple(_value(get_args(hint)[0], item, f"{dotted}[{i}]", base) for i, item in enumerate(value))
-    wanted = next(kind for kind in (get_args(hint) or (hint,)) if kind is not type(None))
-    if wanted is Path and isinstance(value, (str, Path)):
-        return base / Path(value).expanduser()
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        names = {bool: "true or false", int: "a whole number", str: "a text", Path: "a path (text)"}
-        raise ConfigError(f"{dotted} = {value!r}: must be {names[wanted]}")
-    return value
+def _with_preset(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the table with what a preset says filled in; a preset that does not exist is refused later."""
+    flash = table.get("flash")
+    preset = flash.get("preset") if isinstance(flash, Mapping) else None
+    if not isinstance(flash, Mapping) or not isinstance(preset, str) or preset not in PRESETS:
+        return table
+    return {**table, "flash": {**PRESETS[preset], **flash}}

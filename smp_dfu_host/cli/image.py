@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
+from rich.console import RenderableType
 
 from smp_dfu_host.cli import render
 from smp_dfu_host.cli.config import json_option, shared_options, show, show_json, the_config
@@ -13,10 +14,8 @@ from smp_dfu_host.mcuboot.flash import MemoryStorage
 from smp_dfu_host.mcuboot.image import ImageFlag, ImageHeader, ImageVersion
 from smp_dfu_host.mcuboot.tlv import Tlv, TlvType
 from smp_dfu_host.mcuboot.verify import Examination, PublicKey, VerifyPolicy, examine, load_public_key
+from smp_dfu_host.store.image_files import ImageFile, read_files
 from smp_dfu_host.store.survey import Part, Segment, image_segments
-
-FILE_LIMIT = 256 << 20
-"""Largest image file that is read, in bytes; far above any slot."""
 
 _HASHES = (TlvType.SHA256, TlvType.SHA384, TlvType.SHA512, TlvType.DECOMP_SHA)
 _NUMBERS = (TlvType.SEC_CNT, TlvType.DECOMP_SIZE, TlvType.COMP_DEC_SIZE)
@@ -34,43 +33,41 @@ def image() -> None:
 @json_option
 @shared_options
 def info(file: Path, keys: tuple[Path, ...], as_json: bool) -> int:
-    """Say what an image FILE holds and whether it is valid; exit status 1 if it is not."""
-    data = read_image(file)
+    """Say what an image FILE holds and whether it is valid; exit status 1 if it is not.
+
+    FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the phone apps take.
+    """
+    files = read_files(file)
     paths = keys or the_config().bootloader.keys
     public = [load_key(path) for path in paths]
     known = {key.hash(): path for key, path in zip(public, paths, strict=True)}
-    found = judge(data, public)
-    verdict = say_verdict(found, known)
+    found = [(each, judge(each.data, public)) for each in files]
     if as_json:
-        show_json(_as_json(file, data, found, verdict))
+        tables = [_as_json(file, each, result, say_verdict(result, known)) for each, result in found]
+        show_json({"file": str(file), "images": tables} if files[0].image is not None else tables[0])
     else:
-        segments = (*image_segments(MemoryStorage(data), len(data)), *_rest(data, found))
-        facts = [
-            *_header_facts(found.header, len(data)),
-            Fact("verdict", verdict, "green" if found.valid else "bold red"),
-        ]
-        tlvs = [tlv_row(entry, known) for entry in found.tlvs.entries] if found.tlvs else []
-        show(render.image(file.name, facts, segments, tlvs))
-    return 0 if found.valid else 1
+        for each, result in found:
+            show(_picture(each, result, known))
+    return 0 if all(result.valid for _, result in found) else 1
 
 
-def read_image(path: Path) -> bytes:
-    """Return a binary image file's bytes.
+def _picture(each: ImageFile, found: Examination, known: Mapping[bytes, Path]) -> RenderableType:
+    data = each.data
+    segments = (*image_segments(MemoryStorage(data), len(data)), *_rest(data, found))
+    facts = [
+        *_header_facts(found.header, len(data)),
+        *_place_facts(each),
+        Fact("verdict", say_verdict(found, known), "green" if found.valid else "bold red"),
+    ]
+    tlvs = [tlv_row(entry, known) for entry in found.tlvs.entries] if found.tlvs else []
+    return render.image(each.name, facts, segments, tlvs)
 
-    Raises:
-        StoreError: If it cannot be read, or is of a kind that is not read.
-    """
-    try:
-        if (size := path.stat().st_size) > FILE_LIMIT:
-            raise StoreError(f"{path}: {size} bytes, limit is {FILE_LIMIT}")
-        data = path.read_bytes()
-    except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror}") from exc
-    if data.startswith(b"PK\x03\x04"):
-        raise StoreError(f"{path}: a ZIP package is not supported yet; unpack it and give the .bin file")
-    if data.startswith(b":") and data[1:9].isalnum():
-        raise StoreError(f"{path}: Intel HEX is not supported yet; convert it: objcopy -I ihex -O binary IN OUT")
-    return data
+
+def _place_facts(each: ImageFile) -> Iterator[Fact]:
+    if each.address is not None:
+        yield Fact("place", f"at {each.address:#x} in flash, by its addresses")
+    if each.image is not None:
+        yield Fact("for", f"image {each.image}, slot {each.slot} of its pair, by the manifest")
 
 
 def load_key(path: Path) -> PublicKey:
@@ -154,12 +151,14 @@ def meaning(entry: Tlv, keys: Mapping[bytes, Path]) -> str:
     return data.hex() if len(data) <= 16 else f"{data[:16].hex()}..."
 
 
-def _as_json(file: Path, data: bytes, found: Examination, verdict: str) -> dict[str, object]:
-    header = found.header
+def _as_json(file: Path, each: ImageFile, found: Examination, verdict: str) -> dict[str, object]:
+    header, data = found.header, each.data
+    where = {"address": each.address, "image": each.image, "slot": each.slot}
     tlvs = found.tlvs.entries if found.tlvs else ()
     return {
-        "file": str(file),
+        "file": str(file) if each.image is None else each.name,
         "size": len(data),
+        **{key: value for key, value in where.items() if value is not None},
         "valid": found.valid,
         "verdict": verdict,
         "hash": found.info.hash.hex() if found.info else None,

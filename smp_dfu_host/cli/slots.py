@@ -1,31 +1,27 @@
 """`slots`: a picture of the slots, and what may be done to them from here, under the DFU lock."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from smp_dfu_host.cli import render
-from smp_dfu_host.cli.boot import boot_json
+from smp_dfu_host.cli.boot_result import boot_json
+from smp_dfu_host.cli.changing import changing, check_slot, say_next
 from smp_dfu_host.cli.config import json_option, shared_options, show, show_json, the_config
-from smp_dfu_host.cli.image import read_image
+from smp_dfu_host.cli.explain import explanation, explanation_json
+from smp_dfu_host.cli.explain import verdict as said
 from smp_dfu_host.cli.render import Fact, SlotPicture
+from smp_dfu_host.cli.slot_files import diff, export, history, import_
 from smp_dfu_host.config import Config
-from smp_dfu_host.dispatch.lock import DfuLock, LockOwner
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.options import BootResult
 from smp_dfu_host.mcuboot.swap_type import SwapType, TrailerState
+from smp_dfu_host.store.explain import Explanation, SlotVerdict, explain
+from smp_dfu_host.store.image_files import destinations, read_files
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
+from smp_dfu_host.store.rules import NAMES
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.store.survey import SlotSurvey, survey_slots, swapping
-
-_NAMES = {
-    SwapType.NONE: "none",
-    SwapType.TEST: "test",
-    SwapType.PERM: "permanent",
-    SwapType.REVERT: "revert",
-}
 
 
 @click.group(invoke_without_command=True)
@@ -38,18 +34,20 @@ def slots(context: click.Context, as_json: bool) -> None:
         return
     config = the_config()
     store = SlotStore(config)
-    surveys, preview = survey_slots(store), store.preview_boot()
+    surveys, found = survey_slots(store), explain(config)
     if as_json:
-        show_json(_as_json(config, surveys, preview, store.swap_type()))
+        show_json(_as_json(config, surveys, found, store.swap_type()))
     else:
-        pictures = [picture(each, _cut(each, surveys)) for each in surveys]
-        show(render.slots(pictures, outlook(preview, store.running_slot())))
+        pictures = [picture(each, _cut(each, surveys), found.verdict(each.slot)) for each in surveys]
+        show(render.slots(pictures, [running(store.running_slot()), *explanation(found, config)]))
 
 
-def picture(each: SlotSurvey, cut: bool) -> SlotPicture:
+def picture(each: SlotSurvey, cut: bool, next_boot: SlotVerdict) -> SlotPicture:
     """Return what is drawn of a slot; `cut`: a swap of it was interrupted."""
     place = f"{render.size_text(each.size)} at {each.address:#x}"
-    return SlotPicture(f"image {each.image}, slot {each.slot}", place, each.segments, tuple(_facts(each, cut)))
+    return SlotPicture(
+        f"image {each.image}, slot {each.slot}", place, each.segments, (*_facts(each, cut), said(next_boot))
+    )
 
 
 def _facts(each: SlotSurvey, cut: bool) -> Iterator[Fact]:
@@ -62,7 +60,7 @@ def _facts(each: SlotSurvey, cut: bool) -> Iterator[Fact]:
     yield verdict(each)
     yield Fact("trailer", say_trailer(each.trailer))
     if cut:
-        kind = _NAMES[each.trailer.swap_type]
+        kind = NAMES[each.trailer.swap_type]
         yield Fact("swap", f"interrupted ({kind}) after {each.steps} steps; the next boot goes on", "bold yellow")
 
 
@@ -87,15 +85,13 @@ def say_trailer(state: TrailerState) -> str:
     """Put a trailer in words."""
     return (
         f"magic {state.magic.value}, image_ok {state.image_ok.value}, copy_done {state.copy_done.value}, "
-        f"swap_info {_NAMES[state.swap_type]}"
+        f"swap_info {NAMES[state.swap_type]}"
     )
 
 
-def outlook(preview: BootResult, running: int | None) -> Iterator[Fact]:
-    """Say what runs now and what the next boot will do."""
-    yield Fact("running", "nothing: no image booted" if running is None else f"slot {running}")
-    for number, action in enumerate(preview.actions):
-        yield Fact("" if number else "next boot", action, "" if preview.ok else "bold red")
+def running(slot: int | None) -> Fact:
+    """Say what runs now."""
+    return Fact("running", "nothing: no image booted" if slot is None else f"slot {slot}")
 
 
 def _cut(each: SlotSurvey, surveys: tuple[SlotSurvey, ...]) -> bool:
@@ -104,15 +100,16 @@ def _cut(each: SlotSurvey, surveys: tuple[SlotSurvey, ...]) -> bool:
 
 
 def _as_json(
-    config: Config, surveys: tuple[SlotSurvey, ...], preview: BootResult, swap_type: SwapType
+    config: Config, surveys: tuple[SlotSurvey, ...], found: Explanation, swap_type: SwapType
 ) -> dict[str, object]:
     return {
         "name": config.name,
         "store": str(config.store),
         "mode": config.bootloader.mode,
         "slots": [_slot_json(each, _cut(each, surveys)) for each in surveys],
-        "swap_type": _NAMES[swap_type],
-        "next_boot": boot_json(preview),
+        "swap_type": NAMES[swap_type],
+        "next_boot": boot_json(found.next_boot),
+        "explanation": explanation_json(found),
     }
 
 
@@ -132,33 +129,15 @@ def _slot_json(each: SlotSurvey, cut: bool) -> dict[str, object]:
             "magic": trailer.magic.value,
             "image_ok": trailer.image_ok.value,
             "copy_done": trailer.copy_done.value,
-            "swap_info": _NAMES[trailer.swap_type],
+            "swap_info": NAMES[trailer.swap_type],
         },
         "swap": {"interrupted": cut, "steps": each.steps},
         "segments": [{"part": one.part.value, "offset": one.offset, "size": one.size} for one in each.segments],
     }
 
 
-@contextmanager
-def changing(config: Config) -> Iterator[SlotStore]:
-    """Open the store and hold the DFU lock, so that no client interferes.
-
-    Raises:
-        LockHeld: If another owner holds it; the message says who.
-    """
-    store = SlotStore(config)
-    owner = LockOwner(f"local:{os.getpid()}")
-    lock = DfuLock(store.layout.lock, enabled=config.dfu.lock)
-    lock.claim(owner)
-    try:
-        yield store
-    finally:
-        lock.release(owner)
-
-
 def _digest(store: SlotStore, slot: int) -> bytes:
-    if slot not in store.layout.slots:
-        raise click.BadParameter(f"{slot}: there are slots 0 to {store.layout.slots[-1]}", param_hint="SLOT")
+    check_slot(store, slot)
     listed = store.listed(slot)
     if listed is None:
         raise StoreError(f"slot {slot} holds no image")
@@ -167,8 +146,7 @@ def _digest(store: SlotStore, slot: int) -> bytes:
 
 def _say(store: SlotStore, text: str) -> None:
     click.echo(text)
-    actions = store.preview_boot().actions
-    click.echo(f"next boot: {'; '.join(actions)}")
+    say_next(store)
 
 
 @slots.command()
@@ -214,10 +192,25 @@ def erase(slot: int | None) -> None:
 @click.option("--check/--no-check", default=True, help="Refuse what the boot loader would refuse (default).")
 @shared_options
 def load(file: Path, slot: int | None, check: bool) -> None:
-    """Put an image FILE, or the dump of a whole slot, into a slot; the rest of the slot is erased."""
-    data = read_image(file)
-    with changing(the_config()) as store:
-        runs = store.running_slot() is not None
-        chosen = slot if slot is not None else store.upload_slot() if runs else 0
-        store.load(chosen, data, check=check)
-        _say(store, f"slot {chosen} holds {file} now, {len(data)} bytes")
+    """Put an image FILE, or the dump of a whole slot, into a slot; the rest of the slot is erased.
+
+    FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the phone apps take; of a package, each
+    image goes where it belongs.
+    """
+    config = the_config()
+    files = read_files(file, erased=config.flash.erased)
+    with changing(config) as store:
+        for chosen, each in destinations(files, slot, lambda image: free_slot(store, image), len(store.layout.slots)):
+            store.load(chosen, each.data, check=check)
+            name = file if len(files) == 1 else f"{each.name} of {file}"
+            click.echo(f"slot {chosen} holds {name} now, {len(each.data)} bytes")
+        say_next(store)
+
+
+def free_slot(store: SlotStore, image: int) -> int:
+    """Return the slot that a new image goes to: the one that does not run; slot 0 of its pair while none does."""
+    return store.upload_slot(image) if store.running_slot(image) is not None else image * SLOTS_OF_IMAGE
+
+
+for _command in (diff, export, import_, history):
+    slots.add_command(_command)

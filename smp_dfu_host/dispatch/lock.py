@@ -80,14 +80,17 @@ class DfuLock:
     """
 
     def __init__(self, path: Path | None = None, *, enabled: bool = True) -> None:
+        self._file: int | None = None
         self._path = path
         self._enabled = enabled
         self._owner: LockOwner | None = None
         self._last: LockOwner | None = None
-        self._file: int | None = None
         self._record = LockRecord(None, 0)
         if enabled and path is not None:
             self._record = self._peek(path)
+
+    def __del__(self) -> None:
+        self._close()  # a lock that nobody has any more is free
 
     @property
     def owner(self) -> LockOwner | None:

@@ -12,7 +12,8 @@ Pure and synchronous; knows flash areas and nothing of where they come from. Fro
       swap_move, swap_scratch,
       swap_offset, overwrite          with swap_status and units
     direct_xip                        the flow of the modes that pick a slot, with and without revert, ram-load
-    single                            single-slot and firmware-loader
+    single                            single-slot, single-slot-ram-load and firmware-loader
+    ram_load                          where in RAM an image goes
     boot                              `Bootloader`, which puts a flow and a mode together
 
 Everything but firmware-loader mode is compared with recordings of the real boot loader, byte by byte and operation by

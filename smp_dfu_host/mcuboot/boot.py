@@ -6,7 +6,7 @@ Source: mcuboot boot/bootutil/src/loader.c (boot_go) and bootutil_public.c.
 from collections.abc import Sequence
 
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStopped
+from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStatus, BootStopped
 from smp_dfu_host.mcuboot.direct_xip import PickFlow
 from smp_dfu_host.mcuboot.flash import FlashArea, OutOfBounds
 from smp_dfu_host.mcuboot.image import ImageInvalid, check_loadable, read_header
@@ -90,7 +90,7 @@ class Bootloader:
         return self._result(context, ok, stopped, before, self._operations() - operations)
 
     def _swap_types(self, context: BootContext) -> tuple[SwapType, ...]:
-        if self._options.mode in (Mode.SINGLE_SLOT, Mode.FIRMWARE_LOADER):
+        if not (self._options.mode.updates or self._options.mode.picks_slot):
             return ()
         return tuple(context.swap_type(image) for image in context.images)
 
@@ -133,6 +133,17 @@ class Bootloader:
         """Return what the next boot is asked to do with an image; the images are not looked at."""
         context = self._context()
         return context.swap_type(context.images[image])
+
+    def swap_status(self, image: int) -> BootStatus:
+        """Return what the next boot finds of a swap that was cut; of type NONE if it finds none.
+
+        Raises:
+            BootStopped: If the status bytes contradict each other.
+        """
+        context = self._context()
+        if not self._options.mode.swaps or self.incompatible(image):
+            return BootStatus()
+        return UpdateFlow(context, self._update_mode(context)).read_status(context.images[image])
 
     def set_next(self, image: int, slot: int, *, active: bool, confirm: bool) -> None:
         """Mark a slot, as an application does.

@@ -8,9 +8,9 @@ from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, ImageS
 from smp_dfu_host.mcuboot.dependencies import unmet
 from smp_dfu_host.mcuboot.image import ImageFlag, ImageInvalid, check_header, read_header
 from smp_dfu_host.mcuboot.options import Mode, SlotPair
+from smp_dfu_host.mcuboot.ram_load import ram_place
 from smp_dfu_host.mcuboot.rollback import raise_counter
 from smp_dfu_host.mcuboot.swap_type import Flag, Magic, TrailerState
-from smp_dfu_host.mcuboot.tlv import tlv_bounds
 
 
 class _Passed(Exception):  # noqa: N818  (a verdict)
@@ -133,18 +133,10 @@ class PickFlow:
 
     def _load(self, image: ImageState, slot: int) -> None:
         """Check that the image can be copied to RAM (boot_load_image_to_sram)."""
-        header, region = image.headers[slot], self._context.options.ram
-        if not header.flags & ImageFlag.RAM_LOAD or region is None:
-            raise _Unfit("its image is not made to be loaded to RAM")
         try:
-            size = tlv_bounds(image.slot(slot), header).end
+            start, end = ram_place(image.slot(slot), image.headers[slot], self._context.options.ram)
         except ImageInvalid as exc:
             raise _Unfit(str(exc)) from exc
-        start, end = header.load_addr, header.load_addr + size
-        if start < region.start or end > region.start + region.size:
-            raise _Unfit(
-                f"it wants RAM 0x{start:x} to 0x{end:x}, there is 0x{region.start:x} and 0x{region.size:x} more"
-            )
         if any(not (other_start > end or other_end <= start) for other_start, other_end in self._ranges.values()):
             raise _Unfit(f"it wants RAM 0x{start:x} to 0x{end:x}, where another image is")
         self._ranges[image.index] = start, end

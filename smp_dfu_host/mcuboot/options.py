@@ -25,6 +25,7 @@ class Mode(Enum):
     RAM_LOAD = "ram-load"
     RAM_LOAD_WITH_REVERT = "ram-load-with-revert"
     FIRMWARE_LOADER = "firmware-loader"
+    SINGLE_SLOT_RAM_LOAD = "single-slot-ram-load"
     SWAP_USING_OFFSET = "swap-using-offset"
 
     @property
@@ -40,7 +41,7 @@ class Mode(Enum):
     @property
     def loads(self) -> bool:
         """Whether the image is copied to RAM and runs there."""
-        return self in (Mode.RAM_LOAD, Mode.RAM_LOAD_WITH_REVERT)
+        return self in (Mode.RAM_LOAD, Mode.RAM_LOAD_WITH_REVERT, Mode.SINGLE_SLOT_RAM_LOAD)
 
     @property
     def forgets(self) -> bool:
@@ -68,9 +69,15 @@ _NUMBERS = {
     Mode.RAM_LOAD: 6,
     Mode.RAM_LOAD_WITH_REVERT: 6,
     Mode.FIRMWARE_LOADER: 7,
+    Mode.SINGLE_SLOT_RAM_LOAD: 8,
     Mode.SWAP_USING_OFFSET: 9,
 }
-_STATES = {Mode.SWAP_USING_OFFSET: 2, Mode.SINGLE_SLOT: 0, Mode.FIRMWARE_LOADER: 0}
+_STATES = {
+    Mode.SWAP_USING_OFFSET: 2,
+    Mode.SINGLE_SLOT: 0,
+    Mode.FIRMWARE_LOADER: 0,
+    Mode.SINGLE_SLOT_RAM_LOAD: 0,
+}
 """Status steps a sector where they are not 3 (mcuboot boot/bootutil/src/bootutil_priv.h)."""
 
 

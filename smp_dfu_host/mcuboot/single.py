@@ -1,11 +1,15 @@
-"""Modes in which nothing ever changes places: single-slot, and firmware-loader with its loader in slot 1.
+"""Modes in which nothing ever changes places: single-slot, with RAM load or without, and firmware-loader.
 
-Sources: mcuboot boot/zephyr/single_loader.c, boot/zephyr/firmware_loader.c.
+Firmware-loader has an application in slot 0 and, in slot 1, what loads a new one when asked to.
+Sources: mcuboot boot/zephyr/single_loader.c, boot/zephyr/firmware_loader.c. Of firmware-loader and single-slot-ram-load
+there are no recordings.
 """
 
 from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, ImageState
+from smp_dfu_host.mcuboot.flash import Readable
 from smp_dfu_host.mcuboot.image import ImageInvalid, check_loadable, read_header
 from smp_dfu_host.mcuboot.options import Mode
+from smp_dfu_host.mcuboot.ram_load import ram_place
 from smp_dfu_host.mcuboot.swap_type import Flag, Magic
 from smp_dfu_host.mcuboot.verify import ImageInfo, validate
 
@@ -27,7 +31,7 @@ class SingleFlow:
 
     def _order(self) -> list[int]:
         """Return which slots are tried, one after the other."""
-        if self._context.options.mode is Mode.SINGLE_SLOT:
+        if self._context.options.mode is not Mode.FIRMWARE_LOADER:
             return [PRIMARY]
         return [SECONDARY, PRIMARY] if self._context.options.loader_asked_for else [PRIMARY, SECONDARY]
 
@@ -36,6 +40,8 @@ class SingleFlow:
         image.headers[slot] = read_header(area)
         try:
             check_loadable(image.headers[slot], area.size)
+            if self._context.options.mode.loads:
+                ram_place(area, image.headers[slot], self._context.options.ram)
             self._settle(image, slot)
         except ImageInvalid as exc:
             self._context.say(image, f"slot {slot} does not boot: {exc}")
@@ -63,9 +69,12 @@ class SingleFlow:
         Raises:
             ImageInvalid: With the reason in words.
         """
-        # An encrypted flag is no matter here: the payload must be plain, or the hash is wrong.
-        limit = self.max_image_size(image, slot)
-        return validate(image.slot(slot), image.headers[slot], self._context.options.policy, limit=limit)
+        source: Readable = image.slot(slot)
+        header, options = image.headers[slot], self._context.options
+        if image.keys is not None and header.encrypted and options.mode.loads:
+            source = image.keys.view(slot, image.slot(slot), header, 0)
+        # Else an encrypted flag is no matter here: the payload must be plain, or the hash is wrong.
+        return validate(source, header, options.policy, limit=self.max_image_size(image, slot))
 
     def max_image_size(self, image: ImageState, slot: int = PRIMARY) -> int:
         """Return the most bytes of an image: all but the trailer, which has no status here."""

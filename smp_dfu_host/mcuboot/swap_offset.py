@@ -16,7 +16,7 @@ from smp_dfu_host.mcuboot.options import SlotPair
 from smp_dfu_host.mcuboot.overwrite import copy_over
 from smp_dfu_host.mcuboot.swap_move import begun_in_primary
 from smp_dfu_host.mcuboot.swap_status import begin, done
-from smp_dfu_host.mcuboot.swap_type import Magic, SwapType
+from smp_dfu_host.mcuboot.swap_type import Flag, Magic, SwapType
 from smp_dfu_host.mcuboot.trailer import Trailer
 
 _STATES = 2
@@ -48,7 +48,24 @@ class OffsetMode:
 
     def find_status(self, image: ImageState) -> tuple[Source, FlashArea | None]:
         """Return slot 0's trailer if it tells of a swap that slot 1's mark does not start anew."""
+        if self._half_reverted(image):
+            return Source.PRIMARY, image.pair.primary
         return begun_in_primary(self._context, image)
+
+    def _half_reverted(self, image: ImageState) -> bool:
+        """Tell whether a revert is under way although slot 1 is marked for it: it was cut twice in its first sector.
+
+        A resume that has not finished that sector marks slot 1 again for a moment. Cut in that moment, MCUboot starts
+        the revert anew, cannot read the half-replaced image in slot 0 and asserts at every boot. Ours goes on.
+        """
+        primary = self._context.trailer(image.pair.primary)
+        mine, its = primary.state(), self._context.trailer(image.pair.secondary).state()
+        begun = mine.magic is Magic.GOOD and mine.copy_done is Flag.UNSET and mine.swap_type is SwapType.REVERT
+        marked = its.magic is Magic.GOOD and its.copy_done is Flag.SET and its.swap_type is SwapType.REVERT
+        if not (begun and marked):
+            return False
+        step = primary.status(1, self._context.write_size(image))
+        return step != bytes([primary.area.erased])
 
     def read_steps(self, image: ImageState, area: FlashArea, status: BootStatus) -> None:
         """Take the last status byte that was written as what was done last."""

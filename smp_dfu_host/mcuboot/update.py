@@ -58,7 +58,7 @@ class UpdateFlow:
         if reason := self._mode.incompatible(image):
             self._context.say(image, f"no update is possible: {reason}")
             return False
-        self._status = status = self._read_status(image)
+        self._status = status = self.read_status(image)
         if not self._locate_headers(image, status):
             return False
         if status.fresh:
@@ -76,8 +76,12 @@ class UpdateFlow:
         for slot in (PRIMARY, SECONDARY):
             self._mode.locate_header(image, slot, None)
 
-    def _read_status(self, image: ImageState) -> BootStatus:
-        """Read how far a swap has got (swap_misc.c, swap_read_status)."""
+    def read_status(self, image: ImageState) -> BootStatus:
+        """Read how far a swap has got (swap_misc.c, swap_read_status).
+
+        Raises:
+            BootStopped: If the status bytes contradict each other.
+        """
         status = BootStatus()
         status.source, area = self._mode.find_status(image)
         if area is not None:

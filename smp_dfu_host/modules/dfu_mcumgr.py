@@ -6,7 +6,7 @@
                                     │claimed
                                 restart the peer's 5 s ─► an upload over BLE? give the transfer event ─► pass
 
-    5 s without one: warn, release the lock, keep the progress
+    5 s without one, and none running: warn, release the lock, keep the progress
     reset carried out: release the lock, close the uploads
 
 After sdk-nrf applications/nrf_desktop/src/modules/dfu_mcumgr.c, where MCUmgr as a whole is the one owner of the lock;
@@ -53,6 +53,7 @@ class DfuMcumgr:
         self._lock = services.lock
         self._signal = TransferSignal(services.events)
         self._deadlines: dict[str, Timer] = {}
+        self._busy: str | None = None
         self._initialised = False
         services.events.subscribe(ModuleStateEvent, self._state_changed)
 
@@ -73,6 +74,7 @@ class DfuMcumgr:
         if not self._initialised:
             self._initialised = True
             self._services.hooks.register(Event.CMD_RECV, self._command_received)
+            self._services.hooks.register(Event.CMD_DONE, self._command_done)
             self._services.events.submit(ModuleStateEvent(MODULE, ModuleState.READY))
 
     def _confirm(self) -> None:
@@ -88,7 +90,7 @@ class DfuMcumgr:
             MgmtError: `EACCESSDENIED` for a DFU command of a peer that does not own the update.
         """
         command: CommandReceived = notice.data
-        if not is_dfu_command(command, strict=self._dfu.strict):
+        if notice.refused is not None or not is_dfu_command(command, strict=self._dfu.strict):
             return
         if not self._dfu.enabled:
             raise MgmtError(Rc.EACCESSDENIED, "dfu.enabled = false")
@@ -97,9 +99,14 @@ class DfuMcumgr:
             self._lock.claim(LockOwner(owner, partial(self._owner_changed, owner)))
         except LockError as exc:
             raise MgmtError(Rc.EACCESSDENIED, str(exc)) from exc
+        self._busy = owner
         self._restart(owner)
         if command.peer.transport == "ble" and _is_upload(command):
             self._signal.give()
+
+    def _command_done(self, _notice: Notice) -> None:
+        """Note that nothing runs; requests are served one at a time."""
+        self._busy = None
 
     def _restart(self, owner: str) -> None:
         if (timer := self._deadlines.get(owner)) is not None:
@@ -108,6 +115,9 @@ class DfuMcumgr:
 
     def _expired(self, owner: str) -> None:
         """Release the lock; the upload's progress is kept for the owner as long as no other claims the lock."""
+        if owner == self._busy:  # a command that takes long is no silence, and must not lose the lock half-way
+            self._restart(owner)
+            return
         del self._deadlines[owner]
         log.warning("%s: no DFU command for %g s, the lock is released", owner, self._dfu.timeout_ms / 1000)
         self._lock.release(LockOwner(owner))

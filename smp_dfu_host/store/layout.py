@@ -2,6 +2,7 @@
 
 slot0.bin, slot1.bin    exactly what the flash would be, slot size bytes each
 state.json              what the last run of the boot loader did (store/state.py)
+history.jsonl           what the runs before it did (store/history.py)
 upload.bin              the upload session, while there is one (store/upload.py)
 dfu.lock                the DFU lock (dispatch/lock.py)
 store.lock              held for a moment by whoever changes the files above (store/files.py)
@@ -65,6 +66,11 @@ class Layout:
     def state(self) -> Path:
         """The state file."""
         return self.folder / "state.json"
+
+    @property
+    def history(self) -> Path:
+        """The file with what the boot loader did at each boot."""
+        return self.folder / "history.jsonl"
 
     @property
     def upload(self) -> Path:

@@ -21,7 +21,7 @@ list, where people can see it. An upload, erase or load of the slot forgets it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from smp_dfu_host.config import Config
 from smp_dfu_host.errors import StoreError
@@ -31,10 +31,12 @@ from smp_dfu_host.mcuboot.options import BootResult
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.trailer import Field
 from smp_dfu_host.mcuboot.verify import examine
+from smp_dfu_host.store import history
 from smp_dfu_host.store import state as states
 from smp_dfu_host.store.creation import boot_options, make_bootloader, prepare
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.files import Overlay, read_file, replace_durably
+from smp_dfu_host.store.history import BootEntry
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Layout
 from smp_dfu_host.store.listing import BootType, Listed, NextBoot, SlotView, next_boot, read_listed, view
 from smp_dfu_host.store.schedule import find_slot, must_write
@@ -142,25 +144,36 @@ class SlotStore:
         if not found.valid:
             raise SlotRefusal(Fault.INVALID_IMAGE, found.reason)
 
-    def boot(self, cut_before: int | None = None) -> BootResult:
+    def boot(self, cut_before: int | None = None, tear: int = 0) -> BootResult:
         """Run the boot loader once and keep what it did; an upload into a slot that it changed is forgotten.
 
         Args:
             cut_before: Cut the power before that flash operation, counted from 1, and keep the interrupted flash.
+            tear: How many bytes of that operation are still done.
 
         Raises:
             PowerCut: If asked for, after the interrupted flash was kept.
             StoreError: If the slots cannot be read, or the result cannot be kept.
         """
         with self._files.exclusive(), self._files.staged() as overlays:
-            areas = self.layout.areas(lambda slot: overlays[slot], FlashMeter(cut_before))
+            meter, state = FlashMeter(cut_before, tear), self.state()
+            areas = self.layout.areas(lambda slot: overlays[slot], meter)
+            number = state.boots + 1
             try:
                 result = self.bootloader(areas).boot()
-            except PowerCut:
-                self._keep(overlays, self.state())
+            except PowerCut as exc:
+                self._keep(overlays, replace(state, boots=number), history.cut(number, meter.ops, str(exc)))
                 raise
-            self._keep(overlays, _booted(self.state(), result, areas))
+            self._keep(overlays, _booted(state, result, areas), history.booted(number, result))
             return result
+
+    def history(self) -> tuple[BootEntry, ...]:
+        """Return what the boot loader did at each boot, the oldest first, as far as it is known.
+
+        Raises:
+            StoreError: If the file makes no sense.
+        """
+        return history.load(read_file(self.layout.history))
 
     def preview_boot(self) -> BootResult:
         """Return what the boot loader would do; nothing is written."""
@@ -248,6 +261,20 @@ class SlotStore:
             self._check_free(slot)
             self._replace(slot, contents)
 
+    def restore(self, slot: int, contents: bytes) -> None:
+        """Put the dump of a whole slot into any slot, the running one too; nothing is checked, no server may run.
+
+        Raises:
+            SlotRefusal: If there is no such slot, or the dump has another size.
+            StoreError: If it cannot be written.
+        """
+        if slot not in self.layout.slots:
+            raise self._no_such_slot(slot)
+        if len(contents) != len(self.layout.blank()):
+            raise SlotRefusal(Fault.TOO_LARGE, f"{len(contents)} bytes, slot {slot} has {self.layout.slot_size}")
+        with self._files.exclusive():
+            self._replace(slot, contents)
+
     @contextmanager
     def writing(self, slot: int) -> Iterator[FlashArea]:
         """Give a slot as flash to change in place, for a new image; what was known of the old one is forgotten."""
@@ -304,14 +331,15 @@ class SlotStore:
         state = self.state().without_rollback(slot)
         self._files.replace({self.layout.slot(slot): contents, self.layout.state: state.dump()})
 
-    def _keep(self, overlays: tuple[Overlay, ...], state: BootState) -> None:
-        """Commit the changed slots and the state as one."""
+    def _keep(self, overlays: tuple[Overlay, ...], state: BootState, entry: BootEntry) -> None:
+        """Commit the changed slots, the state and the history as one."""
         changed = {slot: overlay for slot, overlay in enumerate(overlays) if overlay.changed}
         record = UploadRecord.read(self.layout.upload)
         if record and record.slot in changed:
             self.close_uploads()
         slots = {self.layout.slot(slot): overlay for slot, overlay in changed.items()}
-        self._files.replace({**slots, self.layout.state: state.dump()})
+        told = history.append(read_file(self.layout.history), entry)
+        self._files.replace({**slots, self.layout.state: state.dump(), self.layout.history: told})
 
 
 def _booted(before: BootState, result: BootResult, areas: Areas) -> BootState:
@@ -324,7 +352,7 @@ def _booted(before: BootState, result: BootResult, areas: Areas) -> BootState:
             rolled_back[slot] = digests[slot]
     return BootState(
         boots=before.boots + 1,
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        time=history.now(),
         ok=result.ok,
         reason="" if result.ok else result.stopped or "; ".join(result.actions) or "no image boots",
         actions=result.actions,

@@ -92,7 +92,7 @@ def survey_slots(store: SlotStore) -> tuple[SlotSurvey, ...]:
                 slot=slot,
                 size=trailer.area.size,
                 address=trailer.area.address,
-                segments=survey(trailer.area, *_tail(trailer, swaps=store.options.mode.swaps)),
+                segments=slot_segments(trailer, swaps=store.options.mode.swaps),
                 found=examine(trailer.area, store.options.policy, limit=limit),
                 view=views.get(slot),
                 trailer=trailer.state(),
@@ -124,6 +124,15 @@ def _steps(trailer: Trailer) -> int:
     area, at = trailer.area, trailer.layout
     count = trailer.rules.max_sectors * trailer.rules.states
     return sum(value != area.erased for value in trailer.status(count, area.align)) if at.status >= 0 else 0
+
+
+def slot_segments(trailer: Trailer, *, swaps: bool) -> tuple[Segment, ...]:
+    """Return everything that lies in the slot of a trailer; `swaps`: whether the mode keeps a swap status.
+
+    Raises:
+        StoreError: If the slot cannot be read.
+    """
+    return survey(trailer.area, *_tail(trailer, swaps=swaps))
 
 
 def image_segments(source: Readable, limit: int) -> tuple[Segment, ...]:

@@ -56,6 +56,7 @@ class _Session:
         self.record = record
         self.record_file = record_file
         self.slot_file = slot_file
+        self._open = [record_file, slot_file]
         self.hash = hashlib.sha256()
         for offset in range(0, record.off, _CHUNK):
             self.hash.update(os.pread(slot_file, min(_CHUNK, record.off - offset), offset))
@@ -66,8 +67,11 @@ class _Session:
         return bool(linked) and self.record.counter == counter
 
     def close(self) -> None:
-        os.close(self.record_file)
-        os.close(self.slot_file)
+        while self._open:
+            os.close(self._open.pop())
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Uploads:

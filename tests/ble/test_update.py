@@ -124,9 +124,5 @@ async def test_smpclient_updates_the_target_over_bluetooth(tmp_path: Path) -> No
         print(
             f"{speed:.1f} kB/s; the link fell {fell - asked:.1f} s after the reset, reconnected {back - fell:.1f} s later"
         )
-    devices = [
-        interfaces["org.bluez.Device1"]
-        for interfaces in (await objects()).values()
-        if "org.bluez.Device1" in interfaces
-    ]
+    devices = [held["org.bluez.Device1"] for held in (await objects()).values() if "org.bluez.Device1" in held]
     assert [device["Bonded"] for device in devices] == [True, True]

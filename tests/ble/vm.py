@@ -1,11 +1,12 @@
 """Run a command in a throw-away virtual machine that has the real BlueZ and virtual Bluetooth LE controllers.
 
-The machine boots Debian's own kernel under QEMU, by software emulation where there is no /dev/kvm; then it takes about
-ten seconds to the command. Its root is the host's, read-only, with a tmpfs over it: every file of the host is there under the same path,
-and what the machine writes goes with it; only the folders of --out and --logs are shared. btvirt makes LE-only
-controllers that hear each other (hci0, hci1, ...), dbus-daemon and bluetoothd run, and COMMAND runs as root in the
-caller's folder with the caller's environment. Its output is passed on as it comes; the exit status is COMMAND's, or
-77: this machine cannot (stderr says why), 124: timeout, 125: the virtual machine failed."""
+The machine boots Debian's own kernel under QEMU's software emulation, about ten seconds to the command. Its root is the
+host's, read-only, with a tmpfs over it: every file of the host is there under the same path, and what the machine
+writes goes with it; only the folders of --out and --logs are shared. btvirt makes LE-only controllers that hear each
+other (hci0, hci1, ...), dbus-daemon and bluetoothd run, and COMMAND runs as root in the caller's folder with the
+caller's environment. Its output is passed on as it comes; the exit status is COMMAND's, or 77: this machine cannot
+(stderr says why), 124: timeout, 125: the virtual machine failed.
+"""
 
 import argparse
 import os
@@ -32,8 +33,8 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 DAEMONS = ("/usr/libexec/bluetooth/bluetoothd", "/usr/lib/bluetooth/bluetoothd", "/usr/sbin/bluetoothd")
 KEPT_BACK = ("DBUS_", "XDG_RUNTIME_DIR", "_=", "PWD=", "SHLVL=", "OLDPWD=")
 """What of the environment the machine does not get."""
-ACCELERATION = ("-accel", "kvm", "-accel", "tcg,thread=multi")
-"""The processor's own virtualisation where it may be used, else emulation."""
+ACCELERATION = ("-accel", "tcg,thread=multi")
+"""Emulation: slower than KVM, but the same everywhere; a /dev/kvm inside another virtual machine may hang."""
 ARGUMENTS = "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off no_timer_check"
 
 

@@ -1,5 +1,6 @@
 """The replayer itself: that it passes what is as recorded, and fails what is not."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.conformance import zephyr
 from tests.conformance.zephyr_cases import Case, differences, load
 from tests.conformance.zephyr_rules import MAX_RULES, Rule
 from tests.conformance.zephyr_rules import load as load_rules
+from tests.conformance.zephyr_servers import SERVERS, Setup
 
 GOLDEN = Path(__file__).parents[1] / "vectors" / "zephyr" / "golden.jsonl"
 
@@ -53,6 +55,80 @@ def test_a_changed_answer_fails_by_name(tmp_path: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("FAILED os_echo/read_hello/v1 (native_sim.udp): /body/r: recorded 'Hellp, world!', ours")
     assert out[-1] == "24 passed, 1 failed, 0 skipped"
+
+
+ECHO = {"server": "native_sim.udp", "scenario": "new", "kind": "frame", "group": 0, "command": 0, "op": 0}
+ECHO |= {"request_hex": "0800000400000700a1616460", "response_hex": "0900000500000700bf617260ff"}
+
+
+def transcript(folder: Path, *cases: dict[str, Any]) -> str:
+    """Write cases, in steps as they come, to a file; return its name."""
+    path = folder / "new.jsonl"
+    lines = ["", *(json.dumps({"step": step, **fields}) for step, fields in enumerate(cases)), ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_fields_that_say_nothing_may_be_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], zipped: bool
+) -> None:
+    name = transcript(tmp_path, {"meta": {}}, ECHO, {**ECHO, "more_responses_hex": None, "response_hex": None})
+    if zipped:
+        path = Path(name)
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    assert zephyr.main([name]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("FAILED new/2/v0 (native_sim.udp): /: recorded 'absent', ours")
+    assert out[-1] == "1 passed, 1 failed, 0 skipped"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"server": "nrf52840dk.bt"}, "server nrf52840dk.bt is not in the table"),
+        ({"transport": "bt"}, "transport bt not built yet"),
+        ({"transport": "serial"}, "transport serial is not that server's"),
+        ({"kind": "reboot"}, "kind reboot is not known"),
+        ({"timing_dependent": True}, "depends on timing"),
+        ({"replayable": False}, "recorded for reading"),
+        ({"group": 63}, "group not built yet"),
+    ],
+)
+def test_what_cannot_be_replayed_is_skipped_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any], reason: str
+) -> None:
+    assert zephyr.main([transcript(tmp_path, ECHO | fields)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"skipped, 1: {reason}", "0 passed, 0 failed, 1 skipped"]
+
+
+def test_a_server_that_does_not_start_fails_its_cases_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SERVERS, "broken", Setup("udp", buf_size=1, buf_count=4))
+    assert zephyr.main([transcript(tmp_path, ECHO | {"server": "broken"}, ECHO)]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("FAILED new/0/v0 (broken): not replayed: RuntimeError('the server did not start:")
+    assert out[-1] == "1 passed, 1 failed, 0 skipped"
+
+
+def test_an_address_that_this_machine_lacks_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SERVERS, "far", Setup("udp", buf_size=2048, buf_count=4, host="192.0.2.1"))
+    assert zephyr.main([transcript(tmp_path, ECHO | {"server": "far"})]) == 0
+    assert capsys.readouterr().out.splitlines()[-2] == "skipped, 1: this machine has no 192.0.2.1"
+
+
+@pytest.mark.parametrize("text", [None, "no json", "{}", "[]"])
+def test_a_file_that_is_no_transcript_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    path = tmp_path / "file"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    assert zephyr.main([str(path)]) == 2
+    assert capsys.readouterr().out.startswith("cannot be read: ")
 
 
 def test_without_files_it_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,11 +21,12 @@ from smp_dfu_host.dispatch.group import Group
 from tests.conformance.zephyr_cases import Case, Difference, differences, load
 from tests.conformance.zephyr_rules import Rule
 from tests.conformance.zephyr_rules import load as load_rules
-from tests.conformance.zephyr_servers import ANSWER_S, SERVERS, SILENCE_S, Line, running
+from tests.conformance.zephyr_servers import ANSWER_S, SERVERS, SILENCE_S, Line, reachable, running
 
 RULES = Path(__file__).with_name("zephyr_rules.toml")
 GROUP_NAMES = {0: "os", 1: "image", 2: "stat", 3: "settings", 8: "fs", 9: "shell", 10: "enum", 63: "zephyr basic"}
 TRANSPORTS = {"udp", "serial"}
+KINDS = {"frame", "wire", "sleep", "burst"}
 PARALLEL = 3
 """Servers at once; most of the time is spent waiting."""
 
@@ -92,7 +93,7 @@ class Replay:
         found = differences(case, frames)
         if _resets(case):
             self._behind.add("reset")
-            self._recovery = "serial_recovery" in case.server and _boot_mode(case) == 1
+            self._recovery = "serial_recovery" in case.server and case.body.get("boot_mode") == 1
         if case.fields.get("oracle_quirk"):
             self._behind.add("quirk")
             return Outcome(case, "passed", "a quirk of Zephyr's, not compared")
@@ -111,10 +112,14 @@ class Replay:
 
 def unfit(case: Case, missing: set[int]) -> str:
     """Say why a case is not replayed; empty: it is."""
-    if case.fields["transport"] not in TRANSPORTS:
-        return f"transport {case.fields['transport']} not built yet"
+    if case.transport not in {None, *TRANSPORTS}:
+        return f"transport {case.transport} not built yet"
     if case.server not in SERVERS:
         return f"server {case.server} is not in the table"
+    if case.transport not in {None, SERVERS[case.server].transport}:
+        return f"transport {case.transport} is not that server's"
+    if case.kind not in KINDS:
+        return f"kind {case.kind} is not known"
     if case.fields.get("replayable") is False:
         return "recorded for reading"
     if case.fields.get("timing_dependent") and case.kind != "burst":
@@ -128,18 +133,21 @@ def _resets(case: Case) -> bool:
     return (case.group, case.command, case.op) == (0, 5, 2)
 
 
-def _boot_mode(case: Case) -> int:
-    body = case.fields["request"].get("body")
-    return int(body.get("boot_mode", 0)) if isinstance(body, dict) else 0
-
-
 def replay(run: list[Case], rules: list[Rule], missing: set[int]) -> list[Outcome]:
     """Replay the cases of one scenario against a fresh server; start none if nothing is to be replayed."""
     if all(unfit(case, missing) or case.kind == "sleep" for case in run):
         return [Outcome(case, "skipped", unfit(case, missing) or "nothing to wait for") for case in run]
-    with tempfile.TemporaryDirectory(prefix="zephyr-") as name, running(SERVERS[run[0].server], Path(name)) as line:
-        player = Replay(line, rules, missing)
-        return [player.step(case) for case in run]
+    setup = SERVERS[run[0].server]
+    if not reachable(setup):
+        return [Outcome(case, "skipped", f"this machine has no {setup.host}") for case in run]
+    done: list[Outcome] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="zephyr-") as name, running(setup, Path(name)) as line:
+            player = Replay(line, rules, missing)
+            done.extend(player.step(case) for case in run)
+    except Exception as exc:  # the server's fault or the transcript's: it costs this run, not the others
+        done += [Outcome(case, "failed", f"not replayed: {exc!r}") for case in run[len(done) :]]
+    return done
 
 
 def missing_groups() -> set[int]:
@@ -183,7 +191,11 @@ def main(names: list[str]) -> int:
         print("usage: python -m tests.conformance.zephyr FILE...")
         return 2
     rules, missing = load_rules(RULES), missing_groups()
-    runs = [run for name in names for run in load(Path(name))]
+    try:
+        runs = [run for name in names for run in load(Path(name))]
+    except (OSError, ValueError, LookupError, TypeError) as exc:
+        print(f"cannot be read: {exc!r}")
+        return 2
     with ThreadPoolExecutor(PARALLEL) as pool:
         done = pool.map(lambda run: replay(run, rules, missing), runs)
         outcomes = [outcome for each in done for outcome in each]

@@ -4,6 +4,7 @@ Answers are compared decoded: the header's fields but its length, and the CBOR b
 named by its path, such as `/body/images/0/version` or `/header/op`, or `/` if one of the two has no answer at all.
 """
 
+import gzip
 import json
 import struct
 from collections import defaultdict
@@ -27,7 +28,20 @@ class Case:
 
     @property
     def name(self) -> str:
-        return str(self.fields["name"])
+        return str(self.fields.get("name") or f"{self.fields['scenario']}/{self.step}/v{self.version}")
+
+    @property
+    def step(self) -> int:
+        return int(self.fields["step"])
+
+    @property
+    def version(self) -> int:
+        return int(self.fields.get("version") or 0)
+
+    @property
+    def transport(self) -> str | None:
+        """As recorded; None: whatever the server is reached by."""
+        return self.fields.get("transport")
 
     @property
     def server(self) -> str:
@@ -54,14 +68,20 @@ class Case:
         return bytes.fromhex(self.fields.get("request_hex") or "")
 
     @property
+    def body(self) -> Mapping[str, Any]:
+        """The request's body, decoded; empty if it is no map or cannot be decoded."""
+        body = (self.fields.get("request") or {}).get("body")
+        return body if isinstance(body, dict) else {}
+
+    @property
     def build_specific(self) -> frozenset[str]:
-        return frozenset(self.fields.get("build_specific", ()))
+        return frozenset(self.fields.get("build_specific") or ())
 
     @property
     def answers(self) -> list[bytes]:
         """The recorded frames."""
         first = self.fields.get("response_hex")
-        more = self.fields.get("more_responses_hex", [])
+        more = self.fields.get("more_responses_hex") or []
         return [bytes.fromhex(text) for text in ([first] if first else []) + list(more)]
 
     @property
@@ -83,14 +103,15 @@ class Difference:
 
 
 def load(path: Path) -> list[list[Case]]:
-    """Return a file's cases, one list for each run against a fresh server, in order."""
+    """Return a file's cases, one list for each run against a fresh server, in order; it may be compressed by gzip."""
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
     runs: dict[tuple[str, str, int], list[Case]] = defaultdict(list)
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            fields = json.loads(line)
-            if "meta" not in fields:
-                runs[fields["server"], fields["scenario"], fields["version"]].append(Case(fields))
-    return [sorted(run, key=lambda case: int(case.fields["step"])) for run in runs.values()]
+    for fields in (json.loads(line) for line in text.split("\n") if line.strip()):
+        if "meta" not in fields:
+            case = Case(fields)
+            runs[case.server, fields["scenario"], case.version].append(case)
+    return [sorted(run, key=lambda case: case.step) for run in runs.values()]
 
 
 def differences(case: Case, ours: list[bytes]) -> list[Difference]:
@@ -100,7 +121,7 @@ def differences(case: Case, ours: list[bytes]) -> list[Difference]:
     """
     recorded = case.answers
     if case.kind == "burst":
-        ours = [frame for frame in ours if frame[6] in {each[6] for each in recorded}]
+        ours = [frame for frame in ours if frame[6:7] in {each[6:7] for each in recorded}]
     found: list[Difference] = []
     for number in range(max(len(recorded), len(ours))):
         if number >= len(recorded):
@@ -128,8 +149,10 @@ def _compare(path: str, recorded: Any, ours: Any, build_specific: frozenset[str]
         yield Difference(path, recorded, ours)
 
 
-def _decoded(frame: bytes) -> dict[str, Any]:
-    """Return a frame's header and body; a body that cannot be decoded as its bytes."""
+def _decoded(frame: bytes) -> Any:
+    """Return a frame's header and body; a body that cannot be decoded as its bytes, and so a frame without header."""
+    if len(frame) < HEADER.size:
+        return frame
     first, flags, length, group, sequence, command = HEADER.unpack_from(frame)
     header = {"op": first & 7, "version": first >> 3 & 3, "reserved": first >> 5, "flags": flags}
     header |= {"group": group, "sequence": sequence, "command": command}

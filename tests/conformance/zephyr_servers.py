@@ -152,6 +152,17 @@ class ConsoleLine:
         return packet[:-2]
 
 
+def reachable(setup: Setup) -> bool:
+    """Tell whether this machine has the address that the server is to listen on."""
+    family = socket.AF_INET6 if ":" in setup.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((setup.host, 0))
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def running(setup: Setup, folder: Path) -> Iterator[Line]:
     """Start a server on a new store in a folder; give the line to it."""
@@ -191,6 +202,7 @@ def configuration(setup: Setup, folder: Path) -> str:
     """Return the configuration of a server like the recorded one: its buffers, its slots, its image."""
     sections: dict[str, dict[str, object]] = {
         "smp": {"buf_size": setup.buf_size, "buf_count": setup.buf_count},
+        "dfu": {"confirm_at_start": False},
         "bootloader": {"validate_primary": False},
         "flash": {"sector_size": setup.sector_size, "sectors": setup.sectors},
         "image": {"validate_upload": False, "check_upload": False},

@@ -13,7 +13,7 @@ def test_modes_have_the_names_of_the_configuration_and_the_numbers_of_the_info_c
     numbers = {mode.value: mode.number for mode in Mode}
     assert numbers["swap-using-move"] == 3
     assert numbers["direct-xip"] == 4
-    assert sorted(numbers.values()) == [0, 1, 2, 3, 4, 5, 6, 6, 7, 9]
+    assert sorted(numbers.values()) == [0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9]
 
 
 def test_operations_are_counted_over_areas_with_and_without_a_common_meter() -> None:

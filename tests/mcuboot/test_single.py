@@ -1,6 +1,10 @@
 import pytest
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
-from smp_dfu_host.mcuboot.boot import Bootloader, BootOptions, BootResult, Mode
+from smp_dfu_host.mcuboot.boot import Bootloader, BootOptions, BootResult, Mode, RamRegion
+from smp_dfu_host.mcuboot.encryption import DecryptionKey, crypt_payload
+from smp_dfu_host.mcuboot.image import ImageFlag, ImageHeader
+from smp_dfu_host.mcuboot.tlv import TlvType
 from tests.mcuboot.images import make_image, make_pair
 
 APPLICATION, LOADER = make_image((1, 0, 0, 0)), make_image((9, 0, 0, 0))
@@ -66,3 +70,37 @@ def test_firmware_loader_runs_when_asked_for_or_needed(
     result = boot(first, second, mode=Mode.FIRMWARE_LOADER, loader_asked_for=asked)
     assert result.active_slots == (slot,)
     assert result.ok == (slot is not None)
+
+
+RAM = RamRegion(0x20000000, 0x8000)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (make_image(flags=ImageFlag.RAM_LOAD, load_addr=RAM.start), ""),
+        (APPLICATION, "not made to be loaded to RAM"),
+        (make_image(flags=ImageFlag.RAM_LOAD, load_addr=RAM.start - 1), "it wants RAM 0x1fffffff"),
+        (make_image(flags=ImageFlag.RAM_LOAD, load_addr=RAM.start + RAM.size - 100), "there is 0x20000000"),
+        (make_image(flags=ImageFlag.RAM_LOAD, load_addr=RAM.start)[:-1] + b"?", "SHA256 hash is"),
+    ],
+)
+def test_single_slot_ram_load_wants_an_image_made_for_ram(data: bytes, reason: str) -> None:
+    result = boot(data, mode=Mode.SINGLE_SLOT_RAM_LOAD, ram=RAM)
+    assert (result.ok, result.ops, result.pre_swap_type) == (not reason, 0, ())
+    assert reason in " ".join(result.actions)
+
+
+def test_single_slot_ram_load_decrypts_what_it_loads() -> None:
+    """By source (single_loader.c, ram_load.c): the payload is decrypted in RAM and checked there."""
+    key = DecryptionKey(TlvType.ENC_KW, bytes(16))
+    secret = bytes(range(16))
+    wrapped = [(TlvType.ENC_KW, aes_key_wrap(bytes(16), secret))]
+    flags = ImageFlag.RAM_LOAD | ImageFlag.ENCRYPTED_AES128
+    plain = make_image(flags=flags, load_addr=RAM.start, unprotected=wrapped)
+    header = ImageHeader.parse(plain)
+    data = crypt_payload(plain, 0, header, secret)
+    assert boot(data, mode=Mode.SINGLE_SLOT_RAM_LOAD, ram=RAM, decryption=key).ok
+    assert not boot(data, mode=Mode.SINGLE_SLOT_RAM_LOAD, ram=RAM).ok
+    assert not boot(data, mode=Mode.SINGLE_SLOT, decryption=key).ok
+    assert boot(plain, mode=Mode.SINGLE_SLOT, decryption=key).ok

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from smp_dfu_host.dispatch.events import BleSmpTransferEvent, ModuleState, ModuleStateEvent
-from smp_dfu_host.dispatch.hooks import CommandReceived, Event
+from smp_dfu_host.dispatch.hooks import CommandDone, CommandReceived, Event
 from smp_dfu_host.dispatch.lock import DfuLock
 from smp_dfu_host.dispatch.peer import Peer
 from smp_dfu_host.errors import MgmtError
@@ -62,10 +62,19 @@ class Rig:
         self.bench.events.submit(ModuleStateEvent("main", ModuleState.READY))
         self.bench.clock.advance()
 
-    def send(self, command: Command, peer: Peer = UDP) -> None:
-        """Run the hook of one request; it raises what the request is refused with."""
+    def send(self, command: Command, peer: Peer = UDP, *, done: bool = True) -> None:
+        """Run the hooks of one request; raise what it is refused with. Not `done`: it still runs."""
         group, number, op = command
-        self.bench.hooks.notify(Event.CMD_RECV, CommandReceived(group, number, op, peer))
+        try:
+            self.bench.hooks.notify(Event.CMD_RECV, CommandReceived(group, number, op, peer))
+        finally:
+            if done:
+                self.done(command, peer)
+
+    def done(self, command: Command, peer: Peer = UDP) -> None:
+        """Run the hook of a request's end."""
+        group, number, _ = command
+        self.bench.hooks.notify(Event.CMD_DONE, CommandDone(group, number, 0, peer))
 
     def answer(self, command: Command, peer: Peer = UDP) -> int:
         """Return the rc with which a request is refused, 0 if it passes."""

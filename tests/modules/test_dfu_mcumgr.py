@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from smp_dfu_host.config import parse
 from smp_dfu_host.dispatch.events import BleSmpTransferEvent, ModuleState, ModuleStateEvent, Order
+from smp_dfu_host.dispatch.hooks import Event, Notice
 from smp_dfu_host.dispatch.lock import DfuLock, LockOwner
 from smp_dfu_host.dispatch.peer import Peer
-from smp_dfu_host.errors import ConfigError, StoreError
+from smp_dfu_host.errors import ConfigError, MgmtError, Rc, StoreError
 from smp_dfu_host.modules import options
 from tests.fakes import BLE, OTHER_BLE, SERIAL, UDP, config
 from tests.modules.rig import (
@@ -163,6 +164,18 @@ def test_2_2_refused_upload_gives_no_transfer_event() -> None:
     assert rig.transfers == 0
 
 
+def test_2_2_request_that_an_earlier_hook_refused_touches_nothing() -> None:
+    def busy(_: Notice) -> None:
+        raise MgmtError(Rc.EBUSY)
+
+    rig = Rig(ready=False)
+    rig.bench.hooks.register(Event.CMD_RECV, busy)
+    rig.main_ready()
+    assert rig.answer(UPLOAD, BLE) == Rc.EBUSY
+    rig.advance(0)
+    assert (rig.holder, rig.bench.clock.timers, rig.transfers) == (None, [], 0)
+
+
 @pytest.mark.parametrize("command", DFU_COMMANDS)
 def test_2_2_claimed_request_restarts_the_owner_s_deadline(command: Command) -> None:
     rig = Rig()
@@ -199,6 +212,17 @@ def test_2_4_deadline_warns_and_releases_the_lock(caplog: pytest.LogCaptureFixtu
         rig.advance(0.01)
     assert rig.holder is None
     assert "udp:127.0.0.1: no DFU command for 5 s, the lock is released" in caplog.text
+
+
+def test_2_4_command_that_runs_long_is_no_silence() -> None:
+    # An erase on a slow disk: another process must not claim the lock in the middle of it.
+    rig = Rig()
+    rig.send(ERASE, done=False)
+    rig.advance(12)
+    assert rig.holder == "udp:127.0.0.1"
+    rig.done(ERASE)
+    rig.advance(5)
+    assert rig.holder is None
 
 
 def test_2_4_deadline_keeps_the_progress_for_the_same_owner() -> None:

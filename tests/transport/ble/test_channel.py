@@ -52,7 +52,7 @@ async def test_a_full_socket_makes_the_sender_wait_and_loses_nothing(ends: Ends)
 async def test_the_end_of_the_other_side_is_noticed(ends: Ends) -> None:
     ends.theirs.close()
     async with asyncio.timeout(5):
-        while not ends.ended:
+        while not ends.ended:  # noqa: ASYNC110
             await asyncio.sleep(0)
     assert ends.ended == [ends.channel]
     with pytest.raises(TransportError):

@@ -1,0 +1,33 @@
+"""What a boot did, as lines and as JSON."""
+
+from smp_dfu_host.cli.render import Fact
+from smp_dfu_host.mcuboot.options import BootResult
+
+
+def boot_facts(result: BootResult) -> list[Fact]:
+    """Say what a boot did."""
+    done = [Fact("" if number else "did", action) for number, action in enumerate(result.actions)]
+    flash = Fact("flash", f"{result.ops} operations")
+    if not result.ok:
+        mend = "load one that does: smp-dfu-host slots load FILE --slot 0"
+        return [*done, flash, Fact("result", f"no image boots; {mend}", "bold red")]
+    slots = ", ".join(f"slot {slot}" for slot in result.active_slots)
+    return [
+        *done,
+        flash,
+        Fact("result", f"{slots} runs, version {result.header and result.header.version}", "bold green"),
+    ]
+
+
+def boot_json(result: BootResult) -> dict[str, object]:
+    """Return what a boot did, for JSON."""
+    return {
+        "ok": result.ok,
+        "stopped": result.stopped,
+        "asked": [each.name.lower() for each in result.pre_swap_type],
+        "done": [each.name.lower() for each in result.swap_type_done],
+        "slots": list(result.active_slots),
+        "version": str(result.header.version) if result.header else None,
+        "operations": result.ops,
+        "actions": list(result.actions),
+    }

@@ -1,0 +1,260 @@
+"""Why an image will or will not boot next, in words: which rule decides, and what a reset, a test, a confirm would do.
+
+Nothing is guessed. Which rule it is, is read from the flash as the boot loader reads it; what comes of it, by doing it
+on a copy of the whole store, with the same boot loader and the same checks of requests.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from smp_dfu_host.config import Config
+from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot.options import BootResult
+from smp_dfu_host.mcuboot.swap_type import SwapType
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
+from smp_dfu_host.store.listing import read_listed
+from smp_dfu_host.store.rules import Rule, the_rule
+from smp_dfu_host.store.slot_files import SlotFiles
+from smp_dfu_host.store.slots import SlotStore
+from smp_dfu_host.store.survey import SlotSurvey, survey_slots
+
+_MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of the user's own is made in it)
+"""Where copies are made if it is there: syncing them costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs of one image after a boot."""
+
+    slot: int | None
+    """Counted through all images; None: nothing."""
+    version: str
+    """Empty: the slot does not read as an image."""
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One boot of a dry run."""
+
+    result: BootResult
+    running: tuple[Running, ...]
+    """Image by image."""
+    left: frozenset[bytes]
+    """Hashes of all images that are still in a slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What would come of a request and the two resets after it."""
+
+    what: str
+    """`reset`, `test` or `confirm`."""
+    image: int
+    slot: int | None
+    """Counted through all images; None: all of them."""
+    refused: str
+    """Why it would be refused; empty if it would not."""
+    steps: tuple[Step, ...]
+    """The boots; none if it would be refused."""
+
+    @property
+    def text(self) -> str:
+        """The outcome in words."""
+        return self.say(self.image)
+
+    def say(self, image: int) -> str:
+        """Return the outcome for an image in words."""
+        if self.refused:
+            return f"refused: {self.refused}"
+        first, second = self.steps
+        after = _say(second, image)
+        if (now := _say(first, image)) == after:
+            return f"{now}, and stays"
+        return f"{now}; at the reset after that, unless somebody confirms: {after}"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotVerdict:
+    """Whether the image in a slot runs after the next boot, and why."""
+
+    slot: int
+    """Counted through all images."""
+    boots: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageExplanation:
+    """What the next boot makes of one image."""
+
+    image: int
+    rule: Rule
+    verdicts: tuple[SlotVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the next boot does, why, and what else could be done first."""
+
+    next_boot: BootResult
+    images: tuple[ImageExplanation, ...]
+    outcomes: tuple[Outcome, ...]
+
+    def verdict(self, slot: int) -> SlotVerdict:
+        """Return the verdict on a slot."""
+        return next(each for image in self.images for each in image.verdicts if each.slot == slot)
+
+
+def explain(config: Config) -> Explanation:
+    """Look at a store, and try on copies of it what could be done.
+
+    Raises:
+        StoreError: If it cannot be read or copied.
+    """
+    store = SlotStore(config)
+    with _copied(store, config) as fresh:
+        base = fresh()
+        surveys = survey_slots(base)
+        rules = _rules(base)
+        requests = [request for image in rules for request in _requests(base, image)]
+        reset = Outcome("reset", 0, None, "", _boots(base))
+        others = [_try(what, slot, fresh()) for what, slot in requests]
+    step = reset.steps[0]
+    images = tuple(
+        ImageExplanation(image, rule, _verdicts(image, rule, surveys, step)) for image, rule in rules.items()
+    )
+    return Explanation(step.result, images, (reset, *others))
+
+
+@contextmanager
+def _copied(store: SlotStore, config: Config) -> Iterator[Callable[[], SlotStore]]:
+    """Give a maker of stores that begin as the store is; they are gone afterwards."""
+    where = _MEMORY if _MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="smp-dfu-host-", dir=where) as name:
+        origin = Path(name) / "0"
+        _copy(store, origin)
+        count = 0
+
+        def fresh() -> SlotStore:
+            nonlocal count
+            count += 1
+            copy = Path(name) / str(count)
+            shutil.copytree(origin, copy)
+            return SlotStore(replace(config, store=copy))
+
+        yield fresh
+
+
+def _copy(store: SlotStore, to: Path) -> None:
+    """Copy the store as it is at one moment."""
+    ignored = shutil.ignore_patterns("*.lock", "upload.*", "*.new", store.layout.history.name)
+    with SlotFiles(store.layout).exclusive():
+        try:
+            shutil.copytree(store.layout.folder, to, ignore=ignored)
+        except (OSError, shutil.Error) as exc:
+            raise StoreError(f"{store.layout.folder}: no copy can be made for the dry runs: {exc}") from exc
+
+
+def _rules(store: SlotStore) -> dict[int, Rule]:
+    images = sorted({slot // SLOTS_OF_IMAGE for slot in store.layout.slots})
+    with store.reading() as areas:
+        loader = store.bootloader(areas)
+        return {image: the_rule(store.options, loader, image, areas) for image in images}
+
+
+def _requests(store: SlotStore, image: int) -> Iterator[tuple[str, int]]:
+    """Name what could be asked for: each image that does not run can be tested or confirmed, the others confirmed."""
+    with store.reading() as areas:
+        present = {slot for slot, area in enumerate(areas) if read_listed(area)}
+    running = store.running_slot(image)
+    pair = [slot for slot in store.layout.slots if slot // SLOTS_OF_IMAGE == image and slot in present]
+    if running in pair:
+        yield "confirm", running
+    for slot in pair:
+        if slot != running:
+            yield "test", slot
+            yield "confirm", slot
+
+
+def _try(what: str, slot: int, store: SlotStore) -> Outcome:
+    image = slot // SLOTS_OF_IMAGE
+    listed = store.listed(slot)
+    try:
+        store.set_state(listed.hash if listed else None, confirm=what == "confirm")
+    except StoreError as exc:
+        return Outcome(what, image, slot, str(exc), ())
+    return Outcome(what, image, slot, "", _boots(store))
+
+
+def _boots(store: SlotStore) -> tuple[Step, ...]:
+    return tuple(_boot(store) for _ in range(2))
+
+
+def _boot(store: SlotStore) -> Step:
+    result = store.boot()
+    with store.reading() as areas:
+        listed = [read_listed(area) for area in areas]
+    images = range(-(-len(listed) // SLOTS_OF_IMAGE))
+    running = []
+    for image in images:
+        slot = store.running_slot(image)
+        found = None if slot is None else listed[slot]
+        version = str(found.header.version) if found else ""
+        running.append(Running(slot, version, found.hash if found else b""))
+    return Step(result, tuple(running), frozenset(each.hash for each in listed if each))
+
+
+def _say(step: Step, image: int) -> str:
+    if not step.result.ok:
+        return f"no image boots: {step.result.stopped or '; '.join(step.result.actions) or 'no image is there'}"
+    running = step.running[image]
+    return f"version {running.version or '?'} runs from slot {running.slot}"
+
+
+def _verdicts(image: int, rule: Rule, surveys: tuple[SlotSurvey, ...], step: Step) -> tuple[SlotVerdict, ...]:
+    pair = [each for each in surveys if each.image == image]
+    chosen = _chosen(image, pair, step)
+    return tuple(SlotVerdict(each.slot, each.slot == chosen, _why(each, pair, chosen, rule, step)) for each in pair)
+
+
+def _chosen(image: int, pair: list[SlotSurvey], step: Step) -> int | None:
+    """Return the slot that now holds the image that will run; None: none does, or half of it."""
+    if not step.result.ok:
+        return None
+    running = step.running[image]
+    same = [each.slot for each in pair if each.view and each.view.hash == running.hash]
+    done = step.result.swap_type_done[image] if image < len(step.result.swap_type_done) else SwapType.NONE
+    if len(same) > 1:  # the same image twice: the one that the boot loader takes
+        return pair[-1].slot if done.upgrades else running.slot
+    return same[0] if same else None
+
+
+def _why(each: SlotSurvey, pair: list[SlotSurvey], chosen: int | None, rule: Rule, step: Step) -> str:
+    if each.slot == chosen:
+        return rule.short
+    if rule.resumes:
+        return "the boot finishes the swap first"
+    if each.found.header is None:
+        return "there is no image in it"
+    reason = _reason(each, chosen, rule, step)
+    gone = each.view is not None and each.view.hash not in step.left
+    return f"{reason}; the image is gone after that boot" if gone else reason
+
+
+def _reason(each: SlotSurvey, chosen: int | None, rule: Rule, step: Step) -> str:
+    if not each.found.valid:
+        return f"the image is not valid: {each.found.reason}"
+    if not step.result.ok:
+        return step.result.stopped or "; ".join(step.result.actions)
+    if said := [action for action in step.result.actions if f"slot {each.slot % SLOTS_OF_IMAGE} is" in action]:
+        return "; ".join(said)
+    if chosen is not None and rule.asked.upgrades:
+        return f"the image of slot {chosen} takes its place"
+    if rule.asked.upgrades:
+        return f"it was asked for, but: {'; '.join(step.result.actions)}"
+    return f"nothing asks for it: {rule.short}"

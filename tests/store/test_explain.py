@@ -1,0 +1,147 @@
+"""Why an image will or will not boot next, and what could be done first."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smp_dfu_host.mcuboot.flash import PowerCut
+from smp_dfu_host.store.explain import Explanation, explain
+from smp_dfu_host.store.slots import SlotStore
+from tests.store.builders import FLASH, config, hash_of, image, slot_bytes
+
+UPDATE = image((2, 0, 0), bytes(1500))
+BROKEN = UPDATE[:-1] + bytes([UPDATE[-1] ^ 1])
+
+
+def said(folder: Path, **sections: Any) -> dict[str, str]:
+    return {f"{each.what} {each.slot}": each.text for each in explain(config(folder, **sections)).outcomes}
+
+
+def boots(found: Explanation) -> list[bool]:
+    return [each.boots for image in found.images for each in image.verdicts]
+
+
+def with_update(folder: Path, data: bytes = UPDATE, **sections: Any) -> SlotStore:
+    slots = SlotStore(config(folder, **sections))
+    slots.load(1, data, check=False)
+    return slots
+
+
+def test_fresh_store(tmp_path: Path) -> None:
+    found = explain(config(tmp_path))
+    assert boots(found) == [True, False]
+    assert found.verdict(1).why == "there is no image in it"
+    assert said(tmp_path) == {
+        "reset None": "version 0.0.0 runs from slot 0, and stays",
+        "confirm 0": "version 0.0.0 runs from slot 0, and stays",
+    }
+
+
+def test_update_that_nobody_asked_for(tmp_path: Path) -> None:
+    with_update(tmp_path)
+    found = explain(config(tmp_path))
+    assert boots(found) == [True, False]
+    assert found.verdict(1).why == "nothing asks for it: swap type table, no row -> none"
+    outcomes = said(tmp_path)
+    back = "at the reset after that, unless somebody confirms: version 0.0.0 runs from slot 0"
+    assert outcomes["test 1"] == f"version 2.0.0 runs from slot 0; {back}"
+    assert outcomes["confirm 1"] == "version 2.0.0 runs from slot 0, and stays"
+
+
+def test_nothing_is_changed(tmp_path: Path) -> None:
+    slots = with_update(tmp_path)
+    before = [slot_bytes(tmp_path, slot) for slot in (0, 1)], slots.state()
+    explain(config(tmp_path))
+    assert ([slot_bytes(tmp_path, slot) for slot in (0, 1)], slots.state()) == before
+    assert slots.history() == ()
+
+
+def test_marked_update(tmp_path: Path) -> None:
+    with_update(tmp_path).set_state(hash_of(UPDATE), confirm=False)
+    found = explain(config(tmp_path))
+    assert boots(found) == [False, True]
+    assert found.verdict(0).why == "the image of slot 1 takes its place"
+    assert found.verdict(1).why == "swap type table row 1 -> test"
+    assert said(tmp_path)["confirm 1"].startswith("refused: the next boot runs slot 1 (test)")
+
+
+def test_marked_update_that_is_not_valid_is_erased(tmp_path: Path) -> None:
+    slots = with_update(tmp_path, BROKEN)
+    listed = slots.listed(1)
+    slots.set_state(listed.hash if listed else None, confirm=False)
+    found = explain(config(tmp_path))
+    assert boots(found) == [True, False]
+    why = found.verdict(1).why
+    assert why.startswith("the image is not valid:")
+    assert why.endswith("; the image is gone after that boot")
+
+
+def test_unconfirmed_image_goes_back(tmp_path: Path) -> None:
+    slots = with_update(tmp_path)
+    slots.set_state(hash_of(UPDATE), confirm=False)
+    slots.boot()
+    found = explain(config(tmp_path))
+    assert boots(found) == [False, True]
+    assert found.images[0].rule.name == "swap type table row 3"
+    assert said(tmp_path)["confirm 0"] == "version 2.0.0 runs from slot 0, and stays"
+    slots.boot()
+    assert "rolled back" in said(tmp_path)["confirm 1"]
+
+
+def test_half_a_swap(tmp_path: Path) -> None:
+    slots = with_update(tmp_path)
+    slots.set_state(hash_of(UPDATE), confirm=False)
+    number = slots.preview_boot().ops // 2
+    with pytest.raises(PowerCut):
+        slots.boot(cut_before=number)
+    found = explain(config(tmp_path))
+    assert found.images[0].rule.resumes
+    assert found.next_boot.ok
+    assert "the boot finishes the swap first" in {each.why for each in found.images[0].verdicts}
+
+
+def test_same_image_in_both_slots(tmp_path: Path) -> None:
+    slots = SlotStore(config(tmp_path))
+    slots.load(1, slot_bytes(tmp_path, 0))
+    assert boots(explain(config(tmp_path))) == [True, False]
+    with slots.writing(1) as area:
+        slots.bootloader((area, area)).set_pending(0, permanent=True)
+    assert boots(explain(config(tmp_path))) == [False, True]
+
+
+def test_store_that_does_not_boot(tmp_path: Path) -> None:
+    slots = SlotStore(config(tmp_path))
+    slots.layout.slot(0).write_bytes(slots.layout.slot(1).read_bytes())
+    slots.load(1, UPDATE, check=False)
+    found = explain(config(tmp_path))
+    assert not found.next_boot.ok
+    assert boots(found) == [False, False]
+    assert found.outcomes[0].text.startswith("no image boots: ")
+    assert found.verdict(1).why
+
+
+def test_direct_xip_says_which_version_wins(tmp_path: Path) -> None:
+    with_update(tmp_path, bootloader={"mode": "direct-xip"})
+    found = explain(config(tmp_path, bootloader={"mode": "direct-xip"}))
+    assert boots(found) == [False, True]
+    assert found.verdict(1).why == "higher version -> the highest that is fit to run"
+    outcomes = said(tmp_path, bootloader={"mode": "direct-xip"})
+    assert outcomes["reset None"] == "version 2.0.0 runs from slot 1, and stays"
+    assert outcomes["test 1"].startswith("refused: direct-xip")
+
+
+def test_direct_xip_image_that_is_not_valid_is_erased(tmp_path: Path) -> None:
+    with_update(tmp_path, BROKEN, bootloader={"mode": "direct-xip"})
+    found = explain(config(tmp_path, bootloader={"mode": "direct-xip"}))
+    assert boots(found) == [True, False]
+    assert found.verdict(1).why.startswith("the image is not valid")
+
+
+def test_update_that_is_too_large_names_the_limit(tmp_path: Path) -> None:
+    big = image((2, 0, 0), bytes(FLASH["sector_size"] * (FLASH["sectors"] - 2)))
+    slots = with_update(tmp_path, big)
+    slots.set_state(hash_of(big), confirm=False)
+    found = explain(config(tmp_path))
+    assert boots(found) == [True, False]
+    assert str(slots.max_image_size()) in found.verdict(1).why
