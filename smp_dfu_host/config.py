@@ -192,6 +192,8 @@ class ImageConfig:
 
     factory: Path | None = option(None)
     """The image that slot 0 gets when the store is made; without it, a small unsigned one of version 0.0.0."""
+    more_factories: tuple[Path, ...] = option(())
+    """The same for images 1 and 2."""
     validate_upload: bool = option(True)
     """Refuse at the first or last chunk what the boot loader would refuse later; false: take whatever has an image's
     magic."""

@@ -13,7 +13,7 @@ from smp_dfu_host.errors import ConfigError
 
 def one_of(*values: str) -> Callable[[Any], str | None]:
     """Return a check that a value is one of those."""
-    return lambda value: None if value in values else f"must be one of {', '.join(values)}"
+    return lambda value: None if value in values else f"must be one of {', '.join(filter(None, values))}"
 
 
 def between(low: int, high: int) -> Callable[[Any], str | None]:

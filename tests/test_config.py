@@ -60,6 +60,32 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"flash": {"max_align": 24}}, "flash.max_align = 24: must be one of 8, 16, 32"),
         ({"flash": {"align": 16}}, "flash.align = 16: must not exceed flash.max_align = 8"),
         ({"flash": {"erased": 1}}, "flash.erased = 1: must be one of 0, 255"),
+        ({"flash": {"preset": "nrf51"}}, "flash.preset = 'nrf51': must be one of nrf52840"),
+        ({"flash": {"preset": 5}}, "flash.preset = 5: must be a text"),
+        ({"flash": {"slots": ["4Kx8"] * 3}}, "3 entries, must be 1 or 2"),
+        ({"flash": {"slots": ["4Kx8"] * 3}, "bootloader": {"images": 2}}, "3 entries, must be 1, 2 or 4"),
+        ({"flash": {"slots": ["4Kx8", "4Kx"]}}, r"flash.slots\[1\] = '4Kx': sectors are written as"),
+        ({"flash": {"slots": ["4Kx8", "4Kx129"]}}, "flash.slots: slot 1 has 129 sectors: must not exceed flash.max_s"),
+        ({"flash": {"slots": ["1000x8"], "max_align": 16}}, "slot 0 has a sector of 1000 bytes: must be a multiple"),
+        (
+            {"flash": {"scratch": "4Kx200"}, "bootloader": {"mode": "swap-using-scratch"}},
+            "flash.scratch has 200 sectors: must not exceed",
+        ),
+        (
+            {"flash": {"address": 0xFFFFFFF0}},
+            "flash.address = 0xfffffff0: the slots end at 0x1000ebff0, beyond 32 bits",
+        ),
+        ({"bootloader": {"mode": "swap"}}, "bootloader.mode = 'swap': must be one of single-slot, swap-using-scratch"),
+        ({"bootloader": {"images": 4}}, "bootloader.images = 4: must be between 1 and 3"),
+        ({"bootloader": {"mode": "single-slot", "images": 2}}, "images = 2: bootloader.mode = 'single-slot' has one"),
+        ({"bootloader": {"mode": "direct-xip", "bootstrap": True}}, "bootstrap = true: .* never fills a slot"),
+        ({"bootloader": {"mode": "ram-load", "downgrade": "by-version"}}, "downgrade = 'by-version': .* replaces no"),
+        ({"bootloader": {"validate_once": True}}, "validate_once = true: .* 'swap-using-move' checks at every boot"),
+        (
+            {"bootloader": {"mode": "direct-xip", "encryption_key": "k.pem"}},
+            "encryption_key = '/k.pem': .* runs what is in flash",
+        ),
+        ({"bootloader": {"encryption_bits": 192}}, "bootloader.encryption_bits = 192: must be one of 128, 256"),
         ({"flash": {"sectors": 129}}, "flash.sectors = 129: must not exceed flash.max_sectors = 128"),
         ({"flash": {"sector_size": 1001}}, "flash.sector_size = 1001: must be a multiple of flash.max_align"),
         ({"transport": {"udp": {"port": 65536}}}, "transport.udp.port = 65536: must be between 0 and 65535"),
@@ -102,6 +128,26 @@ def test_override_changes_one_option_and_checks_it() -> None:
 def test_override_takes_paths_relative_to_the_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert override(Config(), "store", Path("slots")).store == tmp_path / "slots"
+
+
+def test_override_of_a_preset_takes_all_of_it() -> None:
+    config = override(Config(), "flash.preset", "stm32h743")
+    assert (config.flash.sector_size, config.flash.max_align) == (128 * 1024, 32)
+    assert override(config, "flash.preset", "").flash.sectors == 2
+
+
+def test_slots_may_be_given_once_in_pairs_or_one_by_one() -> None:
+    flash = parse({"flash": {"slots": ["4Kx8", "4Kx9"]}, "bootloader": {"images": 2}}, Path("/")).flash
+    assert [len(sectors) for sectors in flash.slot_sectors(2)] == [8, 9, 8, 9]
+    four = ["4Kx8", "4Kx9", "2Kx4", "2Kx5"]
+    flash = parse({"flash": {"slots": four}, "bootloader": {"images": 2}}, Path("/")).flash
+    assert [len(sectors) for sectors in flash.slot_sectors(2)] == [8, 9, 4, 5]
+    assert flash.scratch_sectors() == (4096,)
+
+
+def test_scratch_is_one_sector_unless_given() -> None:
+    assert Config().flash.scratch_sectors() == (4096,)
+    assert parse({"flash": {"scratch": "4Kx2"}}, Path("/")).flash.scratch_sectors() == (4096, 4096)
 
 
 def test_store_follows_the_xdg_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:

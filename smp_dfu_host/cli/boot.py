@@ -100,7 +100,7 @@ def _cut_all(store: SlotStore, tear: int, as_json: bool) -> int:
 
 def _cut_facts(trial: CutTrial, outcomes: list[CutOutcome]) -> Iterator[Fact]:
     yield Fact("without", _end(trial.end.ok, trial.end.stopped, str(trial.end.header and trial.end.header.version)))
-    torn = f", each with its first {trial.tear} bytes done" if trial.tear else ""
+    torn = f", {trial.tear} {'byte' if trial.tear == 1 else 'bytes'} of which are still done" if trial.tear else ""
     yield Fact("cuts", f"{trial.operations}, one before each flash operation{torn}; a boot after each")
     if not outcomes:
         yield Fact("result", "the next boot changes nothing, so there is nothing to cut")

@@ -12,14 +12,15 @@ from smp_dfu_host.cli.render import LOOKS, Fact, size_text
 from smp_dfu_host.cli.render_runs import BLANK, MATCHES, DiffRow, HistoryRow, Strip
 from smp_dfu_host.config import Config
 from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage
+from smp_dfu_host.mcuboot.options import Mode
 from smp_dfu_host.mcuboot.trailer import Trailer
+from smp_dfu_host.store.build import boot_options
 from smp_dfu_host.store.compare import Match, Run, compare, parts_in
-from smp_dfu_host.store.creation import boot_options
 from smp_dfu_host.store.history import BootEntry
 from smp_dfu_host.store.image_files import read_dump, read_one, write_binary, write_hex
 from smp_dfu_host.store.occupancy import unoccupied
 from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.store.survey import Segment, slot_segments, survey
+from smp_dfu_host.store.survey import Segment, image_start, slot_segments, survey
 
 HEX_SUFFIXES = (".hex", ".ihex", ".ihx")
 """Names that ask for Intel HEX."""
@@ -75,7 +76,8 @@ def _uniform(size: int, sector: int) -> list[int]:
 
 def _segments(config: Config, area: FlashArea) -> tuple[Segment, ...]:
     options = boot_options(config)
-    return slot_segments(Trailer(area, options.rules), swaps=options.mode.swaps)
+    start = image_start(area, area.sectors[0]) if options.mode is Mode.SWAP_USING_OFFSET else 0
+    return slot_segments(Trailer(area, options.rules), swaps=options.mode.swaps, base=start)
 
 
 def _row(run: Run, sides: tuple[Side, Side]) -> DiffRow:

@@ -19,9 +19,9 @@ from smp_dfu_host.mcuboot.swap_type import SwapType, TrailerState
 from smp_dfu_host.store.explain import Explanation, SlotVerdict, explain
 from smp_dfu_host.store.image_files import destinations, read_files
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
-from smp_dfu_host.store.rules import NAMES
+from smp_dfu_host.store.rules import NAMES, Rule
 from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.store.survey import SlotSurvey, survey_slots, swapping
+from smp_dfu_host.store.survey import ScratchSurvey, Segment, SlotSurvey, survey_scratch, survey_slots
 
 
 @click.group(invoke_without_command=True)
@@ -34,23 +34,30 @@ def slots(context: click.Context, as_json: bool) -> None:
         return
     config = the_config()
     store = SlotStore(config)
-    surveys, found = survey_slots(store), explain(config)
+    surveys, scratch, found = survey_slots(store), survey_scratch(store), explain(config)
     if as_json:
-        show_json(_as_json(config, surveys, found, store.swap_type()))
+        show_json(_as_json(config, surveys, scratch, found, store.swap_type()))
     else:
-        pictures = [picture(each, _cut(each, surveys), found.verdict(each.slot)) for each in surveys]
-        show(render.slots(pictures, [running(store.running_slot()), *explanation(found, config)]))
+        pictures = [picture(each, _cut(each, found), found.verdict(each.slot)) for each in surveys]
+        pictures += [scratch_picture(each) for each in [scratch] if each]
+        show(render.slots(pictures, [running(store), *explanation(found, config)]))
 
 
-def picture(each: SlotSurvey, cut: bool, next_boot: SlotVerdict) -> SlotPicture:
-    """Return what is drawn of a slot; `cut`: a swap of it was interrupted."""
+def picture(each: SlotSurvey, cut: Rule | None, next_boot: SlotVerdict) -> SlotPicture:
+    """Return what is drawn of a slot; `cut`: what goes on with an interrupted swap of it."""
     place = f"{render.size_text(each.size)} at {each.address:#x}"
     return SlotPicture(
         f"image {each.image}, slot {each.slot}", place, each.segments, (*_facts(each, cut), said(next_boot))
     )
 
 
-def _facts(each: SlotSurvey, cut: bool) -> Iterator[Fact]:
+def scratch_picture(each: ScratchSurvey) -> SlotPicture:
+    """Return what is drawn of the scratch area."""
+    place = f"{render.size_text(each.size)} at {each.address:#x}"
+    return SlotPicture("scratch", place, each.segments, (Fact("trailer", say_trailer(each.trailer)),))
+
+
+def _facts(each: SlotSurvey, cut: Rule | None) -> Iterator[Fact]:
     header = each.found.header
     if header is not None:
         yield Fact("version", str(header.version), "bold")
@@ -60,7 +67,7 @@ def _facts(each: SlotSurvey, cut: bool) -> Iterator[Fact]:
     yield verdict(each)
     yield Fact("trailer", say_trailer(each.trailer))
     if cut:
-        kind = NAMES[each.trailer.swap_type]
+        kind = NAMES[cut.asked]
         yield Fact("swap", f"interrupted ({kind}) after {each.steps} steps; the next boot goes on", "bold yellow")
 
 
@@ -89,24 +96,32 @@ def say_trailer(state: TrailerState) -> str:
     )
 
 
-def running(slot: int | None) -> Fact:
+def running(store: SlotStore) -> Fact:
     """Say what runs now."""
-    return Fact("running", "nothing: no image booted" if slot is None else f"slot {slot}")
+    slots = [store.running_slot(image) for image in range(store.layout.images)]
+    names = ", ".join(f"slot {slot}" for slot in slots if slot is not None)
+    return Fact("running", names or "nothing: no image booted")
 
 
-def _cut(each: SlotSurvey, surveys: tuple[SlotSurvey, ...]) -> bool:
-    primary, secondary = (other for other in surveys if other.image == each.image)
-    return each is primary and swapping(primary, secondary)
+def _cut(each: SlotSurvey, found: Explanation) -> Rule | None:
+    """Return the rule that goes on with a swap that was cut, on the slot that it began in; None: none was cut."""
+    rule = found.rule(each.image)
+    return rule if rule.cut and each.slot % SLOTS_OF_IMAGE == 0 else None
 
 
 def _as_json(
-    config: Config, surveys: tuple[SlotSurvey, ...], found: Explanation, swap_type: SwapType
+    config: Config,
+    surveys: tuple[SlotSurvey, ...],
+    scratch: ScratchSurvey | None,
+    found: Explanation,
+    swap_type: SwapType,
 ) -> dict[str, object]:
     return {
         "name": config.name,
         "store": str(config.store),
         "mode": config.bootloader.mode,
-        "slots": [_slot_json(each, _cut(each, surveys)) for each in surveys],
+        "slots": [_slot_json(each, _cut(each, found) is not None) for each in surveys],
+        "scratch": _scratch_json(scratch) if scratch else None,
         "swap_type": NAMES[swap_type],
         "next_boot": boot_json(found.next_boot),
         "explanation": explanation_json(found),
@@ -114,7 +129,7 @@ def _as_json(
 
 
 def _slot_json(each: SlotSurvey, cut: bool) -> dict[str, object]:
-    header, view, trailer = each.found.header, each.view, each.trailer
+    header, view = each.found.header, each.view
     return {
         "image": each.image,
         "slot": each.slot,
@@ -125,15 +140,32 @@ def _slot_json(each: SlotSurvey, cut: bool) -> dict[str, object]:
         "flags": flags(each),
         "valid": each.found.valid,
         "reason": each.found.reason,
-        "trailer": {
-            "magic": trailer.magic.value,
-            "image_ok": trailer.image_ok.value,
-            "copy_done": trailer.copy_done.value,
-            "swap_info": NAMES[trailer.swap_type],
-        },
+        "trailer": _trailer_json(each.trailer),
         "swap": {"interrupted": cut, "steps": each.steps},
-        "segments": [{"part": one.part.value, "offset": one.offset, "size": one.size} for one in each.segments],
+        "segments": _segments_json(each.segments),
     }
+
+
+def _scratch_json(each: ScratchSurvey) -> dict[str, object]:
+    return {
+        "size": each.size,
+        "address": each.address,
+        "trailer": _trailer_json(each.trailer),
+        "segments": _segments_json(each.segments),
+    }
+
+
+def _trailer_json(state: TrailerState) -> dict[str, object]:
+    return {
+        "magic": state.magic.value,
+        "image_ok": state.image_ok.value,
+        "copy_done": state.copy_done.value,
+        "swap_info": NAMES[state.swap_type],
+    }
+
+
+def _segments_json(segments: tuple[Segment, ...]) -> list[dict[str, object]]:
+    return [{"part": one.part.value, "offset": one.offset, "size": one.size} for one in segments]
 
 
 def _digest(store: SlotStore, slot: int) -> bytes:

@@ -84,7 +84,6 @@ class Worker:
         self._moved = asyncio.Event()
         self._serving = asyncio.Lock()
         self._senders: asyncio.TaskGroup | None = None
-        self._serving = asyncio.Lock()
 
     def joined(self, link: Link) -> None:
         """Tell the modules that a peer has connected (or was heard for the first time)."""

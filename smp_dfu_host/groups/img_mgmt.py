@@ -59,7 +59,7 @@ class Upload(Body):
     """A part of an image; `len`, `sha`, `upgrade` and `image` count in the first one only."""
 
     image: Uint32 = 0
-    """Not looked at: there is one."""
+    """Not looked at if there is one."""
     len: Uint32 | None = None
     off: Uint32 | None = None
     sha: bytes = b""
@@ -94,7 +94,8 @@ class ImageGroup(Group):
         super().__init__(services)
         self._store = services.store
         self._check_upload = services.config.image.check_upload
-        self._uploads = Uploads(services.store, validate=services.config.image.validate_upload)
+        config = services.config.image
+        self._uploads = Uploads(services.store, validate=config.validate_upload, check_address=config.check_address)
         self._syncing: asyncio.Task[None] | None = None
 
     @read(0)
@@ -115,7 +116,8 @@ class ImageGroup(Group):
     @write(1, Upload)
     async def upload(self, context: Context, request: Upload) -> Body:
         """Take a part of an image, or say where to go on."""
-        chunk = Chunk(_given(request.off), request.data, _given(request.len), request.sha, request.upgrade)
+        size, image = _given(request.len), request.image
+        chunk = Chunk(_given(request.off), request.data, size, request.sha, image, request.upgrade)
         try:
             with refusals(ImgRc.FLASH_OPEN_FAILED, verbose=True):
                 step = self._uploads.inspect(chunk, self.services.lock.counter)
@@ -145,27 +147,30 @@ class ImageGroup(Group):
     @read(6)
     async def slot_info(self, _context: Context) -> Mapping[str, object]:
         """Tell the slots' sizes, and where an upload goes."""
-        layout, running = self._store.layout, self._store.running_slot()
-        slots = []
-        for slot in layout.slots:
-            fields = SlotFields(0, slot, {"slot": slot, "size": layout.slot_size})
-            if slot != running:
-                fields.fields["upload_image_id"] = 0
-            self.services.hooks.notify(Event.IMG_SLOT_INFO_SLOT, fields)
-            slots.append(fields.fields)
-        image = ImageFields(0, {"image": 0, "slots": slots, "max_image_size": await self._max_image_size()})
-        self.services.hooks.notify(Event.IMG_SLOT_INFO_IMAGE, image)
-        return {"images": [image.fields]}
+        images = []
+        for number in range(self._store.layout.images):
+            slots = [self._slot_fields(number, slot) for slot in range(SLOTS_OF_IMAGE)]
+            with refusals(ImgRc.FLASH_READ_FAILED):
+                limit = await asyncio.to_thread(self._store.max_image_size, number)
+            image = ImageFields(number, {"image": number, "slots": slots, "max_image_size": limit})
+            self.services.hooks.notify(Event.IMG_SLOT_INFO_IMAGE, image)
+            images.append(image.fields)
+        return {"images": images}
 
-    async def _max_image_size(self) -> int:
-        with refusals(ImgRc.FLASH_READ_FAILED):
-            return await asyncio.to_thread(self._store.max_image_size)
+    def _slot_fields(self, image: int, slot: int) -> Mapping[str, object]:
+        number = image * SLOTS_OF_IMAGE + slot
+        fields: dict[str, object] = {"slot": slot, "size": self._store.layout.size(number)}
+        if self._store.takes_upload(number):
+            fields["upload_image_id"] = image
+        self.services.hooks.notify(Event.IMG_SLOT_INFO_SLOT, SlotFields(image, number, fields))
+        return fields
 
     def _list(self, views: list[SlotView]) -> Mapping[str, object]:
         return {"images": [self._entry(view) for view in views], "splitStatus": 0}
 
     def _entry(self, view: SlotView) -> Mapping[str, object]:
-        fields: dict[str, object] = {
+        fields: dict[str, object] = {"image": view.image} if self._store.layout.images > 1 else {}
+        fields |= {
             "slot": view.slot % SLOTS_OF_IMAGE,
             "version": str(view.version),
             "hash": view.hash,
@@ -206,7 +211,7 @@ class ImageGroup(Group):
     async def _begin(self, context: Context, step: Step) -> bool:
         """Make room for a first part; return True if all of the upload is there already."""
         log.info("%s: upload of %s bytes to slot %s", context.peer, step.size, step.slot)
-        self._tell(Event.IMG_DFU_STARTED, DfuStarted(context.peer, 0, step.slot, step.size))
+        self._tell(Event.IMG_DFU_STARTED, DfuStarted(context.peer, step.image, step.slot, step.size))
         if self._check_upload and await asyncio.to_thread(self._uploads.holds, step):
             self._uploads.drop()
             return True
@@ -217,16 +222,18 @@ class ImageGroup(Group):
         if not data:
             return UploadReply(step.off)
         progress = self._uploads.write(data)
+        if progress.checkable:
+            await asyncio.to_thread(self._uploads.check)
         if not progress.complete:
             self._sync(progress)
-            written = ChunkWritten(context.peer, 0, step.slot, progress.off, progress.size)
+            written = ChunkWritten(context.peer, step.image, step.slot, progress.off, progress.size)
             self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, written)
             return UploadReply(progress.off)
         if self._syncing:
             await self._syncing
         match = await asyncio.to_thread(self._uploads.finish)
         log.info("%s: upload to slot %s done", context.peer, step.slot)
-        self._tell(Event.IMG_DFU_PENDING, DfuPending(context.peer, 0, step.slot, progress.size))
+        self._tell(Event.IMG_DFU_PENDING, DfuPending(context.peer, step.image, step.slot, progress.size))
         return UploadReply(progress.off, match if self._check_upload else None)
 
     def _sync(self, progress: Progress) -> None:

@@ -17,6 +17,8 @@ from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal
 from smp_dfu_host.groups.clock_text import read_text, write_text
 from smp_dfu_host.groups.os_info import LETTERS, text_of
 from smp_dfu_host.groups.task_stats import frugal, tasks
+from smp_dfu_host.mcuboot.options import Downgrade
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.wire.body import Body, Uint32, decode, encode
 from smp_dfu_host.wire.header import Header
 
@@ -199,6 +201,15 @@ class OsGroup(Group):
             case None:
                 return {"bootloader": "MCUboot"}
             case "mode":
-                return {"mode": self.services.store.options.mode.number}
+                return self._mode()
+            case "active_b0_slot" if self.services.store.options.mode.picks_slot:
+                return {"active": (self.services.store.running_slot() or 0) % SLOTS_OF_IMAGE}
             case query:
                 raise GroupError(GROUP, OsRc.QUERY_YIELDS_NO_ANSWER, f"boot loader query {query!r}")
+
+    def _mode(self) -> Mapping[str, object]:
+        options = self.services.store.options
+        fields: dict[str, object] = {"mode": options.mode.number}
+        if options.downgrade is not Downgrade.ALLOWED:
+            fields["no-downgrade"] = True
+        return fields

@@ -16,6 +16,8 @@ from smp_dfu_host.mcuboot.verify import ImageInfo, validate
 
 COPY_SIZE = 1024
 """Bytes copied at a time (loader.c, BUF_SZ); each is one flash operation."""
+_RUN = 64 * COPY_SIZE
+"""Bytes read at a time: more than most sectors, so that there is one read a sector."""
 PRIMARY, SECONDARY = 0, 1
 _NO_HEADER = ImageHeader(0, 0, 0, 0, 0, 0, ImageVersion(0, 0, 0))
 
@@ -101,7 +103,7 @@ class BootContext:
         counters: The stored security counters, one an image; changed in place.
     """
 
-    __slots__ = ("actions", "counters", "images", "options", "scratch")
+    __slots__ = ("_checked", "_rules", "_trailers", "actions", "counters", "images", "options", "scratch")
 
     def __init__(
         self, options: BootOptions, pairs: Sequence[SlotPair], scratch: FlashArea | None, counters: list[int]
@@ -111,6 +113,9 @@ class BootContext:
         self.scratch = scratch
         self.counters = counters
         self.actions: list[str] = []
+        self._rules = options.rules
+        self._trailers: dict[FlashArea, Trailer] = {}
+        self._checked: dict[FlashArea, tuple[object, ImageInfo | ImageInvalid]] = {}
 
     @staticmethod
     def _keys(options: BootOptions) -> SwapKeys | None:
@@ -122,7 +127,9 @@ class BootContext:
 
     def trailer(self, area: FlashArea) -> Trailer:
         """Return the trailer of an area."""
-        return Trailer(area, self.options.rules, scratch=area is self.scratch)
+        if (known := self._trailers.get(area)) is None:
+            known = self._trailers[area] = Trailer(area, self._rules, scratch=area is self.scratch)
+        return known
 
     def write_size(self, image: ImageState) -> int:
         """Return the distance of status steps: the larger write alignment of primary and scratch."""
@@ -141,15 +148,30 @@ class BootContext:
     def check_image(self, image: ImageState, slot: int, limit: int) -> ImageInfo:
         """Check header, size, hash and signature of an image whose header was read.
 
+        What was found is kept until the slot changes, so that no image is hashed twice.
+
         Raises:
             ImageInvalid: With the reason in words.
         """
         area, header, base = image.slot(slot), image.headers[slot], image.base_of(slot)
-        check_header(header, area.size, encryption=image.keys is not None)
-        encrypted = image.keys is not None and self.encrypts(slot)
-        source = image.keys.view(slot, area, header, base) if image.keys and encrypted else area
+        asked = (area.generation, header, base, limit)
+        known = self._checked.get(area)
+        if known is None or known[0] != asked:
+            known = self._checked[area] = asked, self._check(image, slot, limit)
+        if isinstance(known[1], ImageInvalid):
+            raise known[1]
+        return known[1]
+
+    def _check(self, image: ImageState, slot: int, limit: int) -> ImageInfo | ImageInvalid:
+        area, header, base = image.slot(slot), image.headers[slot], image.base_of(slot)
         counter = self.counters[image.index] if self.options.rollback else None
-        return validate(source, header, self.options.policy, base=base, limit=limit, counter=counter)
+        try:
+            check_header(header, area.size, encryption=image.keys is not None)
+            encrypted = image.keys is not None and self.encrypts(slot)
+            source = image.keys.view(slot, area, header, base) if image.keys and encrypted else area
+            return validate(source, header, self.options.policy, base=base, limit=limit, counter=counter)
+        except ImageInvalid as exc:
+            return exc
 
     def encrypts(self, slot: int) -> bool:
         """Tell whether payloads are encrypted in a slot: in slot 0 only if nothing runs from there."""
@@ -171,7 +193,7 @@ class BootContext:
 
     def trailer_sectors_offset(self, image: ImageState, area: FlashArea) -> int:
         """Return where the first sector starts that holds a byte of the trailer."""
-        size = self.options.rules.trailer_size(max(self.write_size(image), area.align))
+        size = self._rules.trailer_size(max(self.write_size(image), area.align))
         return area.sector_offset(area.sector_at(area.size - size))
 
     def erase_trailer(self, image: ImageState, area: FlashArea) -> None:
@@ -204,9 +226,9 @@ class BootContext:
             size: How many.
             shift: How much further than in its image's own place the first byte is written.
         """
-        for offset in range(0, size, COPY_SIZE):
-            data = source.read(start + offset, min(COPY_SIZE, size - offset))
-            target.write(to + offset, self._crypt(image, source, target, data, to + offset - shift))
+        for offset in range(0, size, _RUN):
+            data = source.read(start + offset, min(_RUN, size - offset))
+            target.write_pieces(to + offset, self._crypt(image, source, target, data, to + offset - shift), COPY_SIZE)
 
     def _crypt(self, image: ImageState, source: FlashArea, target: FlashArea, data: bytes, offset: int) -> bytes:
         """Decrypt what comes to slot 0, encrypt what leaves it.

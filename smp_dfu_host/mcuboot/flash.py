@@ -57,7 +57,11 @@ class Storage(Readable, Protocol):
 
 def _inside(offset: int, size: int, limit: int, what: str) -> None:
     if offset < 0 or size < 0 or offset + size > limit:
-        raise OutOfBounds(f"{what} of {size} bytes at 0x{offset:x}: outside of 0x{limit:x} bytes")
+        raise _outside(what, offset, size, limit)
+
+
+def _outside(what: str, offset: int, size: int, limit: int) -> OutOfBounds:
+    return OutOfBounds(f"{what} of {size} bytes at 0x{offset:x}: outside of 0x{limit:x} bytes")
 
 
 class MemoryStorage:
@@ -171,6 +175,10 @@ class FlashMeter:
         self.ops += 1
         return True
 
+    def free(self, count: int) -> bool:
+        """Tell whether so many operations can go unobserved: no cut falls among them, and nobody traces them."""
+        return self.trace is None and (self.cut_before is None or self.ops + count < self.cut_before)
+
     def cut(self) -> PowerCut:
         """Return the error of the cut."""
         torn = f", after {self.tear} of its bytes" if self.tear else ""
@@ -221,7 +229,8 @@ class FlashArea:
 
     def sector_at(self, offset: int) -> int:
         """Return the number of the sector that holds the byte at `offset`."""
-        _inside(offset, 1, self.size, f"{self.name}: sector lookup")
+        if not 0 <= offset < self.size:
+            raise _outside(f"{self.name}: sector lookup", offset, 1, self.size)
         return bisect_right(self._starts, offset) - 1
 
     def sector_offset(self, number: int) -> int:
@@ -240,7 +249,8 @@ class FlashArea:
         Raises:
             StoreError: If they do not lie inside.
         """
-        _inside(offset, size, self.size, f"{self.name}: read")
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise _outside(f"{self.name}: read", offset, size, self.size)
         return self._storage.read(offset, size)
 
     def is_erased(self, offset: int, size: int) -> bool:
@@ -254,7 +264,8 @@ class FlashArea:
             StoreError: If they do not lie inside.
             PowerCut: If the meter says so.
         """
-        _inside(offset, len(data), self.size, f"{self.name}: write")
+        if offset < 0 or offset + len(data) > self.size:
+            raise _outside(f"{self.name}: write", offset, len(data), self.size)
         meter = self.meter
         if not meter.step():
             self._change(offset, data[: meter.tear])
@@ -267,6 +278,23 @@ class FlashArea:
         if meter.trace:
             meter.trace("W", self.name, offset, len(data), data)
 
+    def write_pieces(self, offset: int, data: bytes, piece: int) -> None:
+        """Write bytes, `piece` of them at a time; each piece is one operation.
+
+        Raises:
+            StoreError: If they do not lie inside.
+            PowerCut: If the meter says so.
+        """
+        count = -(-len(data) // piece)
+        plain = not (offset % self.align or piece % self.align or len(data) % self.align)
+        if plain and self.meter.free(count) and self.is_erased(offset, len(data)):
+            # Nothing can happen between the pieces, so that they can be one.
+            self._change(offset, data)
+            self.meter.ops += count
+            return
+        for start in range(0, len(data), piece):
+            self.write(offset + start, data[start : start + piece])
+
     def erase(self, offset: int, size: int) -> None:
         """Erase bytes; one operation, whatever the size.
 
@@ -274,7 +302,8 @@ class FlashArea:
             StoreError: If they do not lie inside.
             PowerCut: If the meter says so.
         """
-        _inside(offset, size, self.size, f"{self.name}: erase")
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise _outside(f"{self.name}: erase", offset, size, self.size)
         meter = self.meter
         if not meter.step():
             self._change(offset, bytes([self.erased]) * min(meter.tear, size))
@@ -287,8 +316,9 @@ class FlashArea:
 
     def erase_sectors(self, offset: int, size: int, *, backwards: bool = False) -> None:
         """Erase each sector that holds one of those bytes, one operation each (bootutil_area.c, boot_erase_region)."""
-        first, last = self.sector_at(offset), self.sector_at(offset + size - 1)
-        numbers = range(first, last + 1)
+        first = self.sector_at(offset)
+        one = offset + size <= self._starts[first + 1]
+        numbers = range(first, (first if one else self.sector_at(offset + size - 1)) + 1)
         for number in reversed(numbers) if backwards else numbers:
             self.erase(self._starts[number], self.sectors[number])
 

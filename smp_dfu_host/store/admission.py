@@ -7,8 +7,9 @@ loader refuses.
 
 from dataclasses import dataclass
 
-from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageFlag, ImageHeader, ImageInvalid, check_header
+from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageFlag, ImageHeader
 from smp_dfu_host.store.faults import Fault, SlotRefusal
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.store.slots import SlotStore
 
 SHA_SIZE = 32
@@ -25,6 +26,8 @@ class Chunk:
     """`len`: of the whole upload, in bytes; wanted at offset 0."""
     sha: bytes = b""
     """SHA-256 of the whole upload, or the beginning of it."""
+    image: int = 0
+    """Which image it is of; not looked at if there is one."""
     upgrade: bool = False
     """Refuse what is not higher than the running version."""
 
@@ -42,6 +45,11 @@ class Step:
     sha: bytes = b""
 
     @property
+    def image(self) -> int:
+        """Which image the slot is of."""
+        return self.slot // SLOTS_OF_IMAGE
+
+    @property
     def first(self) -> bool:
         """Whether a new session begins with it."""
         return self.proceed and not self.off
@@ -53,11 +61,13 @@ class Admission:
     Args:
         store: Where it is to go.
         validate: Whether to refuse what the boot loader would refuse later.
+        check_address: Whether to refuse an image that is built for another slot.
     """
 
-    def __init__(self, store: SlotStore, *, validate: bool) -> None:
+    def __init__(self, store: SlotStore, *, validate: bool, check_address: bool = True) -> None:
         self._store = store
         self._validate = validate
+        self._checks_address = check_address
 
     def check(self, chunk: Chunk) -> None:
         """Check what can be seen from the request alone.
@@ -82,45 +92,46 @@ class Admission:
         Raises:
             SlotRefusal: If no slot is free, or the image does not fit it.
         """
-        slot = self._store.upload_slot()
-        size, limit = chunk.size or 0, self._store.layout.slot_size
+        layout = self._store.layout
+        slot = self._store.upload_slot(chunk.image if layout.images > 1 else 0)
+        size, limit = chunk.size or 0, layout.size(slot) - self._store.image_base(slot)
         if size > limit:
             raise SlotRefusal(Fault.TOO_LARGE, f"{size} bytes, slot {slot} has {limit}")
         header = ImageHeader.parse(chunk.data)
         self._check_address(header, slot)
         if chunk.upgrade:
-            self._check_newer(header)
+            self._check_newer(header, slot)
         if len(chunk.data) > size:  # behind Zephyr's checks, which do not have it
             raise SlotRefusal(Fault.OVERRUN, f"first chunk of {len(chunk.data)} bytes, len is {size}")
         if self._validate:
-            self._check_bootable(header)
+            self._check_bootable(header, slot, size)
         return Step(proceed=True, off=0, slot=slot, size=size, sha=chunk.sha)
 
     def _check_address(self, header: ImageHeader, slot: int) -> None:
-        layout, fixed = self._store.layout, bool(header.flags & ImageFlag.ROM_FIXED)
-        address = layout.address + slot * layout.slot_size
-        if self._store.options.mode.picks_slot and fixed and header.load_addr != address:
+        mode, address = self._store.options.mode, self._store.layout.slot_address(slot)
+        fixed = bool(header.flags & ImageFlag.ROM_FIXED) and mode.picks_slot and not mode.loads
+        if self._checks_address and fixed and header.load_addr != address:
             reason = f"image for flash address 0x{header.load_addr:x}, slot {slot} is at 0x{address:x}"
             raise SlotRefusal(Fault.BAD_ADDRESS, reason)
 
-    def _check_newer(self, header: ImageHeader) -> None:
-        running = self._store.running_slot()
+    def _check_newer(self, header: ImageHeader, slot: int) -> None:
+        """Compare with the running version of the same image; Zephyr always takes that of the application itself."""
+        running = self._store.running_slot(slot // SLOTS_OF_IMAGE)
         listed = None if running is None else self._store.listed(running)
         if listed is None:
             raise SlotRefusal(Fault.VERSION_UNKNOWN, "the running image cannot be read")
-        if header.version <= listed.header.version:
+        if header.version.compare(listed.header.version, build=self._store.options.compare_build) <= 0:
             reason = f"version {header.version} is not higher than {listed.header.version}, which runs"
             raise SlotRefusal(Fault.NOT_NEWER, reason)
 
-    def _check_bootable(self, header: ImageHeader) -> None:
-        limit = self._store.max_image_size()
-        if header.hashed_size > limit:
-            raise SlotRefusal(
-                Fault.TOO_LARGE, f"image of {header.hashed_size} bytes and more, the boot loader takes {limit}"
-            )
-        try:
-            check_header(header, self._store.layout.slot_size)
-        except ImageInvalid as exc:
-            raise SlotRefusal(Fault.INVALID_IMAGE, str(exc)) from exc
-        if not header.bootable:
-            raise SlotRefusal(Fault.INVALID_IMAGE, "the image is flagged as not bootable")
+    def _check_bootable(self, header: ImageHeader, slot: int, size: int) -> None:
+        with self._store.reading() as areas:
+            self._store.fitness(areas, slot).check_header(header)
+            area = areas[slot]
+        base = self._store.image_base(slot)
+        last = area.sector_at(base + size - 1)
+        erased = area.sector_offset(last) + area.sectors[last] - base
+        # What lies behind the upload is erased up to here, and no TLV area begins with an erased byte.
+        if any(size <= offset < erased for offset in (header.hashed_size, header.hashed_size + 1)):
+            reason = f"upload of {size} bytes, the header says {header.hashed_size} and a TLV area"
+            raise SlotRefusal(Fault.NO_TLVS, reason)

@@ -1,105 +1,116 @@
-"""A store's first start: slot 0 gets an image that boots, the other slots are erased."""
+"""A store's first start: slot 0 of each image gets one that boots, the other slots and the scratch area are erased.
+
+Files that a changed configuration wants beside those that are there, a scratch area or the slots of one more image,
+are made too. A pair of slots of which one is missing is not: that one was lost.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from smp_dfu_host.config import Config
+from smp_dfu_host.config import ImageConfig
 from smp_dfu_host.errors import ConfigError, StoreError
-from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.flash import MemoryStorage
-from smp_dfu_host.mcuboot.options import BootOptions, Mode, SlotPair
-from smp_dfu_host.mcuboot.verify import PublicKey, load_public_key
+from smp_dfu_host.mcuboot.options import BootOptions
+from smp_dfu_host.mcuboot.swap_type import Magic
+from smp_dfu_host.store.build import check_geometry, make_bootloader
 from smp_dfu_host.store.commit import pending
-from smp_dfu_host.store.factory import make_image
+from smp_dfu_host.store.factory import built_in
 from smp_dfu_host.store.files import sync_folder
-from smp_dfu_host.store.layout import Layout
-from smp_dfu_host.store.slot_files import Areas, SlotFiles
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Layout
+from smp_dfu_host.store.slot_files import SlotFiles
 
 
-def boot_options(config: Config) -> BootOptions:
-    """Return the boot loader's build.
-
-    Raises:
-        ConfigError: If a key cannot be used.
-    """
-    build = config.bootloader
-    options = BootOptions(
-        mode=Mode(build.mode),
-        max_align=config.flash.max_align,
-        max_sectors=config.flash.max_sectors,
-        keys=tuple(_key(number, path) for number, path in enumerate(build.keys)),
-        validate_primary=build.validate_primary,
-    )
-    try:
-        _ = options.policy
-    except StoreError as exc:
-        raise ConfigError(f"bootloader.keys: {exc}") from exc
-    return options
-
-
-def _key(number: int, path: Path) -> PublicKey:
-    try:
-        return load_public_key(path.read_bytes())
-    except OSError as exc:
-        raise ConfigError(f"bootloader.keys[{number}] = {path}: {exc.strerror}") from exc
-    except StoreError as exc:
-        raise ConfigError(f"bootloader.keys[{number}] = {path}: {exc}") from exc
-
-
-def make_bootloader(options: BootOptions, areas: Areas) -> Bootloader:
-    """Return a boot loader for those slots, two for each image."""
-    return Bootloader(options, [SlotPair(*pair) for pair in zip(areas[::2], areas[1::2], strict=True)])
-
-
-def prepare(files: SlotFiles, options: BootOptions, factory: Path | None) -> None:
-    """Make the folder and the slots if there are none; finish a commit that was cut short.
+def prepare(files: SlotFiles, options: BootOptions, config: ImageConfig) -> None:
+    """Make the folder and the files that are missing; finish a commit that was cut short.
 
     Raises:
-        ConfigError: If slot 0 is to be filled, and the factory image does not boot or must be signed and is missing.
-        StoreError: If the folder cannot be used, or only some of its slots are there.
+        ConfigError: If the flash does not suit the mode, or slot 0 is to be filled, and the factory image does not boot
+            or must be signed and is missing.
+        StoreError: If the folder cannot be used, or one slot of a pair is missing.
     """
     layout = files.layout
+    check_geometry(layout, options)
     try:
         layout.folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise StoreError(f"{layout.folder}: {exc.strerror}") from exc
-    if pending(layout.folder) or not _made(layout):
+    if pending(layout.folder) or _missing(layout):
         with files.exclusive():
-            if not _made(layout):
-                contents = _contents(layout, options, factory)
-                files.replace({layout.slot(slot): data for slot, data in contents.items()})
+            if missing := _missing(layout):
+                contents = _contents(layout, options, config, missing)
+                files.replace({layout.slot(number): data for number, data in contents.items()})
                 sync_folder(layout.folder.parent)
     files.check()
 
 
-def _made(layout: Layout) -> bool:
-    return any(layout.slot(slot).exists() for slot in layout.slots)
+def _missing(layout: Layout) -> list[int]:
+    """Return the areas that are to be made."""
+    there = {number for number in layout.numbers if layout.slot(number).exists()}
+    images = {number // SLOTS_OF_IMAGE for number in there if number in layout.slots}
+    return [number for number in layout.numbers if number not in there and number // SLOTS_OF_IMAGE not in images]
 
 
-def _contents(layout: Layout, options: BootOptions, factory: Path | None) -> Mapping[int, bytes]:
-    image, blank = _factory_image(options, factory), layout.blank()
-    if len(image) > len(blank):
-        raise ConfigError(f"image.factory = {factory}: {len(image)} bytes, a slot has {len(blank)}")
-    contents = dict.fromkeys(layout.slots, blank)
-    contents[0] = image + blank[len(image) :]
-    _check_boots(layout, options, factory, contents)
+def _contents(layout: Layout, options: BootOptions, config: ImageConfig, missing: list[int]) -> Mapping[int, bytes]:
+    contents = {number: layout.blank(number) for number in missing}
+    for slot in missing:
+        if slot in layout.slots and slot % SLOTS_OF_IMAGE == 0:
+            contents[slot] = _filled(layout, options, config, slot)
     return contents
 
 
-def _factory_image(options: BootOptions, factory: Path | None) -> bytes:
-    if factory is None and options.keys:
-        raise ConfigError("image.factory is missing: with bootloader.keys, slot 0 needs an image signed by one of them")
-    if factory is None:
-        return make_image()
+def _filled(layout: Layout, options: BootOptions, config: ImageConfig, slot: int) -> bytes:
+    """Return the contents of slot 0 of an image."""
+    name, path = _factory(config, slot // SLOTS_OF_IMAGE)
+    data, blank = _read(name, path, options, slot // SLOTS_OF_IMAGE), layout.blank(slot)
+    if len(data) > len(blank):
+        raise ConfigError(f"{name} = {path}: {len(data)} bytes, a slot has {len(blank)}")
+    return _proven(layout, options, f"{name} = {path or 'the built-in image'}", slot, data + blank[len(data) :])
+
+
+def _factory(config: ImageConfig, image: int) -> tuple[str, Path | None]:
+    """Return the option that an image comes from, and what it says."""
+    if image == 0:
+        return "image.factory", config.factory
+    more = config.more_factories
+    return f"image.more_factories[{image - 1}]", more[image - 1] if image <= len(more) else None
+
+
+def _read(name: str, path: Path | None, options: BootOptions, image: int) -> bytes:
+    if path is None and options.keys:
+        raise ConfigError(f"{name} is missing: with bootloader.keys, slot 0 needs an image signed by one of them")
+    if path is None:
+        return built_in(options, image)
     try:
-        return factory.read_bytes()
+        return path.read_bytes()
     except OSError as exc:
-        raise ConfigError(f"image.factory = {factory}: {exc.strerror}") from exc
+        raise ConfigError(f"{name} = {path}: {exc.strerror}") from exc
 
 
-def _check_boots(layout: Layout, options: BootOptions, factory: Path | None, contents: Mapping[int, bytes]) -> None:
-    """Refuse an image that the boot loader refuses, by booting it in memory."""
-    result = make_bootloader(options, layout.areas(lambda slot: MemoryStorage(contents[slot]))).boot()
+def _proven(layout: Layout, options: BootOptions, name: str, slot: int, contents: bytes) -> bytes:
+    """Return the contents of slot 0 as they are when the device leaves the factory.
+
+    In modes that erase what is not confirmed they are marked as confirmed, unless they are marked already: an image
+    without marks would not live through its first boot.
+
+    Raises:
+        ConfigError: If they do not boot.
+    """
+    alone = Layout(
+        layout.folder,
+        layout.slot_sectors[slot : slot + SLOTS_OF_IMAGE],
+        layout.scratch_sectors,
+        layout.align,
+        layout.erased,
+        layout.slot_address(slot),
+    )
+    storage = MemoryStorage(contents)
+    others = {number: MemoryStorage(alone.blank(number)) for number in alone.numbers[1:]}
+    loader = make_bootloader(options, alone.areas(lambda number: others.get(number, storage)))
+    if options.mode.forgets and loader.trailer(0, 0).state().magic is Magic.UNSET:
+        loader.set_next(0, 0, active=True, confirm=True)
+    proven = storage.read(0, storage.size)
+    result = loader.boot()
     if not result.ok:
         reason = result.stopped or "; ".join(result.actions)
-        raise ConfigError(f"image.factory = {factory or 'the built-in image'}: does not boot: {reason}")
+        raise ConfigError(f"{name}: does not boot: {reason}")
+    return proven

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.flash import FlashMeter, MemoryStorage, PowerCut
+from smp_dfu_host.mcuboot.flash import FlashMeter, PowerCut
 from smp_dfu_host.mcuboot.options import BootResult
-from smp_dfu_host.store.slot_files import Areas
 from smp_dfu_host.store.slots import SlotStore
 
 
@@ -32,18 +31,15 @@ class CutOutcome:
 
 @dataclass(frozen=True, slots=True)
 class CutTrial:
-    """All cuts of one boot of a store; nothing is written to it.
-
-    Args: see `CutTrial.of`.
-    """
+    """All cuts of one boot of a store; nothing is written to it."""
 
     store: SlotStore
     contents: tuple[bytes, ...]
-    """Of all slots, as they are now."""
+    """Of all flash areas, as they are now."""
     end: BootResult
     """Of the boot that is not cut."""
     final: tuple[bytes, ...]
-    """What it leaves in all slots."""
+    """What it leaves in all flash areas."""
     tear: int
     """How many bytes of each cut operation are still done."""
 
@@ -51,15 +47,17 @@ class CutTrial:
     def of(cls, store: SlotStore, tear: int = 0) -> "CutTrial":
         """Return the trial of the store's next boot.
 
+        Args:
+            store: Whose slots are copied.
+            tear: How many bytes of each cut operation are still done.
+
         Raises:
             StoreError: If the slots cannot be read.
         """
-        with store.reading() as areas:
-            contents = _contents(areas)
-        meter = FlashMeter()
-        areas = _copies(store, contents, meter)
-        end = store.bootloader(areas).boot()
-        return cls(store, contents, end, _contents(areas), tear)
+        contents = store.contents()
+        loader, areas = store.rehearse(contents, FlashMeter())
+        end = loader.boot()
+        return cls(store, contents, end, tuple(area.read(0, area.size) for area in areas.all), tear)
 
     @property
     def operations(self) -> int:
@@ -73,8 +71,7 @@ class CutTrial:
 
     def _cut(self, number: int) -> CutOutcome:
         meter = FlashMeter(number, self.tear)
-        areas = _copies(self.store, self.contents, meter)
-        loader = self.store.bootloader(areas)
+        loader, areas = self.store.rehearse(self.contents, meter)
         try:
             loader.boot()
         except PowerCut:
@@ -82,7 +79,7 @@ class CutTrial:
         else:
             raise StoreError(f"the boot ended before flash operation {number}: it does not do the same each time")
         result = loader.boot()
-        pairs = [(area.name, area.read(0, area.size), end) for area, end in zip(areas, self.final, strict=True)]
+        pairs = [(area.name, area.read(0, area.size), end) for area, end in zip(areas.all, self.final, strict=True)]
         return CutOutcome(
             number,
             result,
@@ -92,14 +89,6 @@ class CutTrial:
             and result.header == self.end.header
             and result.active_slots == self.end.active_slots,
         )
-
-
-def _contents(areas: Areas) -> tuple[bytes, ...]:
-    return tuple(area.read(0, area.size) for area in areas)
-
-
-def _copies(store: SlotStore, contents: tuple[bytes, ...], meter: FlashMeter) -> Areas:
-    return store.layout.areas(lambda slot: MemoryStorage(contents[slot]), meter)
 
 
 def _difference(a: bytes, b: bytes) -> int:

@@ -16,11 +16,10 @@ from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.options import BootResult
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
-from smp_dfu_host.store.listing import read_listed
 from smp_dfu_host.store.rules import Rule, the_rule
 from smp_dfu_host.store.slot_files import SlotFiles
 from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.store.survey import SlotSurvey, survey_slots
+from smp_dfu_host.store.survey import SlotSurvey, present_images, survey_slots
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of the user's own is made in it)
 """Where copies are made if it is there: syncing them costs nothing."""
@@ -74,7 +73,7 @@ class Outcome:
         first, second = self.steps
         after = _say(second, image)
         if (now := _say(first, image)) == after:
-            return f"{now}, and stays"
+            return f"{now}, and stays" if first.result.ok else now
         return f"{now}; at the reset after that, unless somebody confirms: {after}"
 
 
@@ -105,6 +104,10 @@ class Explanation:
     images: tuple[ImageExplanation, ...]
     outcomes: tuple[Outcome, ...]
 
+    def rule(self, image: int) -> Rule:
+        """Return the rule that decides about an image."""
+        return next(each.rule for each in self.images if each.image == image)
+
     def verdict(self, slot: int) -> SlotVerdict:
         """Return the verdict on a slot."""
         return next(each for image in self.images for each in image.verdicts if each.slot == slot)
@@ -119,15 +122,14 @@ def explain(config: Config) -> Explanation:
     store = SlotStore(config)
     with _copied(store, config) as fresh:
         base = fresh()
-        surveys = survey_slots(base)
+        found = list(zip(survey_slots(base), present_images(base), strict=True))
+        slots = [_Slot(each, listed.hash if listed else None) for each, listed in found]
         rules = _rules(base)
         requests = [request for image in rules for request in _requests(base, image)]
         reset = Outcome("reset", 0, None, "", _boots(base))
         others = [_try(what, slot, fresh()) for what, slot in requests]
     step = reset.steps[0]
-    images = tuple(
-        ImageExplanation(image, rule, _verdicts(image, rule, surveys, step)) for image, rule in rules.items()
-    )
+    images = tuple(ImageExplanation(image, rule, _verdicts(image, rule, slots, step)) for image, rule in rules.items())
     return Explanation(step.result, images, (reset, *others))
 
 
@@ -161,16 +163,14 @@ def _copy(store: SlotStore, to: Path) -> None:
 
 
 def _rules(store: SlotStore) -> dict[int, Rule]:
-    images = sorted({slot // SLOTS_OF_IMAGE for slot in store.layout.slots})
     with store.reading() as areas:
         loader = store.bootloader(areas)
-        return {image: the_rule(store.options, loader, image, areas) for image in images}
+        return {image: the_rule(store.options, loader, image, areas) for image in range(store.layout.images)}
 
 
 def _requests(store: SlotStore, image: int) -> Iterator[tuple[str, int]]:
     """Name what could be asked for: each image that does not run can be tested or confirmed, the others confirmed."""
-    with store.reading() as areas:
-        present = {slot for slot, area in enumerate(areas) if read_listed(area)}
+    present = {slot for slot, listed in enumerate(present_images(store)) if listed}
     running = store.running_slot(image)
     pair = [slot for slot in store.layout.slots if slot // SLOTS_OF_IMAGE == image and slot in present]
     if running in pair:
@@ -183,7 +183,7 @@ def _requests(store: SlotStore, image: int) -> Iterator[tuple[str, int]]:
 
 def _try(what: str, slot: int, store: SlotStore) -> Outcome:
     image = slot // SLOTS_OF_IMAGE
-    listed = store.listed(slot)
+    listed = present_images(store)[slot]
     try:
         store.set_state(listed.hash if listed else None, confirm=what == "confirm")
     except StoreError as exc:
@@ -197,11 +197,9 @@ def _boots(store: SlotStore) -> tuple[Step, ...]:
 
 def _boot(store: SlotStore) -> Step:
     result = store.boot()
-    with store.reading() as areas:
-        listed = [read_listed(area) for area in areas]
-    images = range(-(-len(listed) // SLOTS_OF_IMAGE))
+    listed = present_images(store)
     running = []
-    for image in images:
+    for image in range(store.layout.images):
         slot = store.running_slot(image)
         found = None if slot is None else listed[slot]
         version = str(found.header.version) if found else ""
@@ -216,45 +214,72 @@ def _say(step: Step, image: int) -> str:
     return f"version {running.version or '?'} runs from slot {running.slot}"
 
 
-def _verdicts(image: int, rule: Rule, surveys: tuple[SlotSurvey, ...], step: Step) -> tuple[SlotVerdict, ...]:
-    pair = [each for each in surveys if each.image == image]
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """What is in a slot before the boot."""
+
+    survey: SlotSurvey
+    hash: bytes | None
+    """None: no image."""
+
+    @property
+    def number(self) -> int:
+        """Counted through all images."""
+        return self.survey.slot
+
+
+def _verdicts(image: int, rule: Rule, slots: list[_Slot], step: Step) -> tuple[SlotVerdict, ...]:
+    pair = [each for each in slots if each.survey.image == image]
     chosen = _chosen(image, pair, step)
-    return tuple(SlotVerdict(each.slot, each.slot == chosen, _why(each, pair, chosen, rule, step)) for each in pair)
+    return tuple(SlotVerdict(each.number, each.number == chosen, _why(each, chosen, rule, step)) for each in pair)
 
 
-def _chosen(image: int, pair: list[SlotSurvey], step: Step) -> int | None:
+def _chosen(image: int, pair: list[_Slot], step: Step) -> int | None:
     """Return the slot that now holds the image that will run; None: none does, or half of it."""
     if not step.result.ok:
         return None
     running = step.running[image]
-    same = [each.slot for each in pair if each.view and each.view.hash == running.hash]
+    same = [each.number for each in pair if each.hash is not None and each.hash == running.hash]
     done = step.result.swap_type_done[image] if image < len(step.result.swap_type_done) else SwapType.NONE
     if len(same) > 1:  # the same image twice: the one that the boot loader takes
-        return pair[-1].slot if done.upgrades else running.slot
+        return pair[-1].number if done.upgrades else running.slot
     return same[0] if same else None
 
 
-def _why(each: SlotSurvey, pair: list[SlotSurvey], chosen: int | None, rule: Rule, step: Step) -> str:
-    if each.slot == chosen:
+def _why(each: _Slot, chosen: int | None, rule: Rule, step: Step) -> str:
+    if each.number == chosen:
         return rule.short
     if rule.resumes:
         return "the boot finishes the swap first"
-    if each.found.header is None:
+    if each.survey.found.header is None:
         return "there is no image in it"
     reason = _reason(each, chosen, rule, step)
-    gone = each.view is not None and each.view.hash not in step.left
+    gone = each.hash is not None and each.hash not in step.left
     return f"{reason}; the image is gone after that boot" if gone else reason
 
 
-def _reason(each: SlotSurvey, chosen: int | None, rule: Rule, step: Step) -> str:
-    if not each.found.valid:
-        return f"the image is not valid: {each.found.reason}"
-    if not step.result.ok:
-        return step.result.stopped or "; ".join(step.result.actions)
-    if said := [action for action in step.result.actions if f"slot {each.slot % SLOTS_OF_IMAGE} is" in action]:
+def _reason(each: _Slot, chosen: int | None, rule: Rule, step: Step) -> str:
+    result = step.result
+    if not each.survey.found.valid:
+        return f"the image is not valid: {each.survey.found.reason}"
+    if not result.ok:
+        return result.stopped or "; ".join(result.actions)
+    if said := list(_said(each, step)):
         return "; ".join(said)
-    if chosen is not None and rule.asked.upgrades:
+    if not rule.marks and chosen is not None:
+        return f"the image of slot {chosen} runs"
+    if rule.asked.upgrades and chosen is not None and chosen > each.number:
         return f"the image of slot {chosen} takes its place"
     if rule.asked.upgrades:
-        return f"it was asked for, but: {'; '.join(step.result.actions)}"
+        return f"it was asked for, but: {'; '.join(result.actions)}"
     return f"nothing asks for it: {rule.short}"
+
+
+def _said(each: _Slot, step: Step) -> Iterator[str]:
+    """Give what the boot loader said against the image of a slot."""
+    image, slot = divmod(each.number, SLOTS_OF_IMAGE)
+    prefix = f"image {image}: " if len(step.running) > 1 else ""
+    for action in step.result.actions:
+        about = action.startswith(prefix) and f"slot {slot} is " in action
+        if about and "is marked" not in action:
+            yield action.removeprefix(prefix)

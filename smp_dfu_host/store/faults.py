@@ -33,8 +33,18 @@ class Fault(Enum):
     NOT_NEWER = auto()
     TOO_LARGE = auto()
     OVERRUN = auto()
+    BAD_HEADER = auto()
+    """The boot loader would refuse it: flags, a size that cannot be."""
+    NO_TLVS = auto()
+    """The same: the header does not lead to a TLV area."""
+    INVALID_TLV = auto()
+    """The same: a TLV is broken, or asks for what cannot be."""
     INVALID_IMAGE = auto()
-    """The boot loader would refuse it."""
+    """The same: hash, signature, security counter."""
+    NO_SLOT = auto()
+    """The mode, or the number of images, leaves no slot for it."""
+    OTHER_IMAGE = auto()
+    """An image other than the first one may not be confirmed so."""
 
 
 class SlotRefusal(StoreError):  # noqa: N818  (reads as what it says)

@@ -104,20 +104,23 @@ class Overlay:
 
     Args:
         path: The file; it is only read.
-        sector_size: Bytes that are copied to memory at their first change.
+        sector_size: Bytes that are read at a time, when one of them is first wanted.
     """
 
-    __slots__ = ("_changed", "_descriptor", "_path", "_sector_size", "_size")
+    __slots__ = ("_data", "_descriptor", "_missing", "_path", "_sector_size", "_size", "_written")
 
     def __init__(self, path: Path, sector_size: int) -> None:
         self._path = path
         self._sector_size = sector_size
-        self._changed: dict[int, bytearray] = {}
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as exc:
             raise StoreError(f"{path}: {exc.strerror}") from exc
         self._size = os.fstat(self._descriptor).st_size
+        self._data = bytearray(self._size)
+        self._missing = set(range(-(-self._size // sector_size)))
+        """Sectors that were not read from the file yet."""
+        self._written: set[int] = set()
 
     @property
     def size(self) -> int:
@@ -128,25 +131,23 @@ class Overlay:
     def changed(self) -> bool:
         """Whether anything differs from the file."""
         unit = self._sector_size
-        return any(self._original(number * unit, len(data)) != data for number, data in self._changed.items())
+        pieces = ((number * unit, self._data[number * unit : (number + 1) * unit]) for number in self._written)
+        return any(self._original(offset, len(data)) != data for offset, data in pieces)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes, changed ones as they are now."""
-        first, last = offset // self._sector_size, max(offset, offset + size - 1) // self._sector_size
-        if not any(number in self._changed for number in range(first, last + 1)):
-            return self._original(offset, size)
-        return b"".join(self._sector(number, offset, offset + size) for number in range(first, last + 1))
+        if self._missing:
+            self._load(offset, size)
+        return bytes(self._data[offset : offset + size])
 
     def write(self, offset: int, data: bytes) -> None:
         """Change bytes in memory."""
-        unit, done = self._sector_size, 0
-        while done < len(data):
-            number, start = divmod(offset + done, unit)
-            part = data[done : done + unit - start]
-            if number not in self._changed:
-                self._changed[number] = bytearray(self._original(number * unit, min(unit, self._size - number * unit)))
-            self._changed[number][start : start + len(part)] = part
-            done += len(part)
+        end, unit = offset + len(data), self._sector_size
+        if self._missing:
+            self._load(offset, end - offset)
+        for number in range(offset // unit, -(-end // unit)):
+            self._written.add(number)
+        self._data[offset:end] = data
 
     def save(self, path: Path) -> None:
         """Write all of it to a new file and return when its bytes are on the disk.
@@ -154,11 +155,12 @@ class Overlay:
         Raises:
             StoreError: If it cannot be written.
         """
+        unit = self._sector_size
         try:
             with path.open("wb") as file:
                 _copy(self._descriptor, file.fileno(), self._size)
-                for number, data in self._changed.items():
-                    os.pwrite(file.fileno(), data, number * self._sector_size)
+                for number in sorted(self._written):
+                    os.pwrite(file.fileno(), self._data[number * unit : (number + 1) * unit], number * unit)
                 os.fsync(file.fileno())
         except OSError as exc:
             raise StoreError(f"{path}: {exc.strerror}") from exc
@@ -169,12 +171,13 @@ class Overlay:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _sector(self, number: int, start: int, end: int) -> bytes:
-        base = number * self._sector_size
-        low, high = max(start, base), min(end, base + self._sector_size)
-        if number in self._changed:
-            return bytes(self._changed[number][low - base : high - base])
-        return self._original(low, high - low)
+    def _load(self, offset: int, size: int) -> None:
+        """Read what is not in memory yet of the sectors with those bytes."""
+        unit = self._sector_size
+        for number in self._missing.intersection(range(offset // unit, -(-(offset + size) // unit))):
+            start = number * unit
+            self._data[start : start + unit] = self._original(start, min(unit, self._size - start))
+            self._missing.remove(number)
 
     def _original(self, offset: int, size: int) -> bytes:
         data = os.pread(self._descriptor, size, offset)

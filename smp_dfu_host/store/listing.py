@@ -7,8 +7,8 @@
     revert, the other        active                  confirmed
 
 T is how the next boot goes, N the slot that it runs (zephyr subsys/mgmt/mcumgr/grp/img_mgmt/src/img_mgmt_state.c,
-img_mgmt_state_read). An image is listed when header, TLV area and exactly one SHA-256 are there; nobody computes
-the hash (img_mgmt.c, img_mgmt_read_info).
+img_mgmt_state_read). An image is listed when header, TLV area and exactly one hash of the boot loader's kind are there;
+nobody computes it (img_mgmt.c, img_mgmt_read_info).
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,10 @@ from struct import Struct
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.flash import Readable
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageVersion, read_header
+from smp_dfu_host.mcuboot.keys import HashKind
 from smp_dfu_host.mcuboot.swap_type import SwapType
-from smp_dfu_host.mcuboot.tlv import INFO_MAGIC, PROTECTED_INFO_MAGIC, TlvType
+from smp_dfu_host.mcuboot.tlv import INFO_MAGIC, PROTECTED_INFO_MAGIC
 
-HASH_SIZE = 32
-"""Bytes of the hash that clients know an image by."""
 _PAIR = Struct("<HH")
 
 
@@ -61,7 +60,7 @@ class SlotView:
     """Of the slot, in bytes."""
     version: ImageVersion
     hash: bytes
-    """What the SHA-256 TLV says."""
+    """What the hash TLV says."""
     bootable: bool
     pending: bool
     confirmed: bool
@@ -69,20 +68,25 @@ class SlotView:
     permanent: bool
 
 
-def read_listed(area: Readable) -> Listed | None:
+def read_listed(area: Readable, base: int = 0, kind: HashKind = HashKind.SHA256) -> Listed | None:
     """Return the image in a slot, or None if it does not read as one.
 
     Lenient where Zephyr is: sizes that contradict each other do not matter as long as the one hash is found.
+
+    Args:
+        area: The slot.
+        base: Where the image starts in it.
+        kind: The boot loader's hash.
     """
     try:
-        header = read_header(area)
-        return Listed(header, _hash(area, header)) if header.present else None
+        header = read_header(area, base)
+        return Listed(header, _hash(area, base, header, kind)) if header.present else None
     except StoreError:
         return None
 
 
-def _hash(area: Readable, header: ImageHeader) -> bytes:
-    offset = header.tlv_offset
+def _hash(area: Readable, base: int, header: ImageHeader, wanted: HashKind) -> bytes:
+    offset = base + header.tlv_offset
     magic, total = _pair(area, offset)
     if magic == PROTECTED_INFO_MAGIC:
         offset += total
@@ -94,7 +98,7 @@ def _hash(area: Readable, header: ImageHeader) -> bytes:
     while offset + _PAIR.size <= end:
         kind, size = _pair(area, offset)
         offset += _PAIR.size
-        if kind == TlvType.SHA256 and size == HASH_SIZE:
+        if kind == wanted.tlv and size == wanted.size:
             if offset + size > end:
                 raise StoreError(f"hash at 0x{offset:x} passes the TLV area's end")
             found.append(area.read(offset, size))

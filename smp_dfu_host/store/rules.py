@@ -15,8 +15,7 @@ from smp_dfu_host.mcuboot.context import BootStatus, BootStopped
 from smp_dfu_host.mcuboot.image import ImageInvalid, ImageVersion, read_header
 from smp_dfu_host.mcuboot.options import BootOptions, Mode
 from smp_dfu_host.mcuboot.swap_type import TABLE, Row, SwapType, TrailerState
-from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
-from smp_dfu_host.store.slot_files import Areas
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Areas
 
 NAMES = {
     SwapType.NONE: "none",
@@ -40,8 +39,12 @@ class Rule:
     """What comes of it: `revert`."""
     asked: SwapType = SwapType.NONE
     """What is asked of a boot loader that changes slot 0."""
+    marks: bool = False
+    """Whether it is marks that ask, not versions or the slot's number."""
+    cut: bool = False
+    """Whether the power cut a swap; `asked` is its kind then."""
     resumes: bool = False
-    """Whether a swap that was cut comes first."""
+    """Whether the boot goes on with that swap before it does anything else."""
 
     @property
     def text(self) -> str:
@@ -72,18 +75,20 @@ def the_rule(options: BootOptions, loader: Bootloader, image: int, areas: Areas)
 
 def _update_rule(options: BootOptions, loader: Bootloader, image: int) -> Rule:
     if reason := loader.incompatible(image):
-        return Rule("slots", reason, "nothing is ever swapped")
+        return Rule("slots", reason, "nothing is ever swapped", marks=True)
     try:
         status = loader.swap_status(image)
     except BootStopped as exc:
-        return Rule("swap status", str(exc), "the boot loader hangs", SwapType.PANIC)
+        return Rule("swap status", str(exc), "the boot loader hangs", SwapType.PANIC, marks=True)
     primary, secondary = (loader.trailer(image, slot).state() for slot in range(SLOTS_OF_IMAGE))
     if not status.fresh or status.swap_type != SwapType.NONE:
         return _cut_rule(status, primary, secondary)
     for number, row in enumerate(options.table, 1 + len(TABLE) - len(options.table)):
         if row.matches(primary, secondary):
-            return Rule(f"swap type table row {number}", _conditions(row), NAMES[row.result], row.result)
-    return Rule("swap type table, no row", f"primary {_seen(primary)}; secondary {_seen(secondary)}", "none")
+            return Rule(f"swap type table row {number}", _conditions(row), NAMES[row.result], row.result, marks=True)
+    return Rule(
+        "swap type table, no row", f"primary {_seen(primary)}; secondary {_seen(secondary)}", "none", marks=True
+    )
 
 
 def _cut_rule(status: BootStatus, primary: TrailerState, secondary: TrailerState) -> Rule:
@@ -95,7 +100,8 @@ def _cut_rule(status: BootStatus, primary: TrailerState, secondary: TrailerState
     where = "at its start" if status.fresh else f"at step {status.index}.{status.state}"
     follows = "it starts over if slot 1 holds a valid image" if status.fresh else "it is finished first"
     name = f"swap status ({status.source.name.lower()} trailer)"
-    return Rule(name, f"{seen}: a swap ({NAMES[kind]}) was cut {where}", follows, kind, resumes=not status.fresh)
+    condition = f"{seen}: a swap ({NAMES[kind]}) was cut {where}"
+    return Rule(name, condition, follows, kind, marks=True, cut=True, resumes=not status.fresh)
 
 
 def _conditions(row: Row) -> str:
@@ -130,7 +136,7 @@ def _version_rule(options: BootOptions, image: int, areas: Areas) -> Rule:
     tie = len(found) > 1 and found[0].compare(found[1], build=options.compare_build) == 0
     follows = "equal, slot 0 first" if tie else "the highest that is fit to run"
     if options.mode.forgets:
-        follows += "; it must be marked, and confirmed if it ran before, or its slot is erased"
+        names += "; one without a mark, or that ran and was not confirmed, is erased"
     return Rule("higher version", names, follows)
 
 

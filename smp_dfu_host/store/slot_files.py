@@ -7,10 +7,10 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.flash import FileStorage, FlashArea, Storage
+from smp_dfu_host.mcuboot.flash import FileStorage, Storage
 from smp_dfu_host.store.commit import commit, finish, pending
 from smp_dfu_host.store.files import LOCK_TIMEOUT_S, Overlay, locked, write_synced
-from smp_dfu_host.store.layout import Layout
+from smp_dfu_host.store.layout import Areas, Layout
 
 
 class _File(Storage, Protocol):
@@ -18,11 +18,10 @@ class _File(Storage, Protocol):
 
 
 F = TypeVar("F", bound=_File)
-Areas = tuple[FlashArea, ...]
 
 
 class SlotFiles:
-    """The files of all slots."""
+    """The files of all slots, and of the scratch area."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -40,24 +39,24 @@ class SlotFiles:
 
     @contextmanager
     def areas(self) -> Iterator[tuple[Areas, tuple[FileStorage, ...]]]:
-        """Give all slots as flash, as they are at one moment, and the files behind them.
+        """Give all areas as flash, as they are at one moment, and the files behind them.
 
         Raises:
             StoreError: If a file is missing or of the wrong size; the message names it.
         """
         with ExitStack() as stack:
-            files = self._open(stack, FileStorage)
+            files = self._open(stack, lambda number: FileStorage(self.layout.slot(number)))
             yield self.layout.areas(lambda slot: files[slot]), files
 
     @contextmanager
     def staged(self) -> Iterator[tuple[Overlay, ...]]:
-        """Give all slots as memory over the files.
+        """Give all areas as memory over the files.
 
         Raises:
             StoreError: As for `areas`.
         """
         with ExitStack() as stack:
-            yield self._open(stack, lambda path: Overlay(path, self.layout.sector_size))
+            yield self._open(stack, lambda number: Overlay(self.layout.slot(number), min(self.layout.sectors(number))))
 
     def replace(self, contents: Mapping[Path, bytes | Overlay]) -> None:
         """Replace files of the store as one; the caller has it exclusively.
@@ -68,24 +67,25 @@ class SlotFiles:
         commit(self.layout.folder, {path.name: _writer(data) for path, data in contents.items()})
 
     def check(self) -> list[int]:
-        """Return each slot file's inode.
+        """Return each file's inode.
 
         Raises:
             StoreError: If one is missing or of the wrong size; the message names it.
         """
-        return [self._inode(self.layout.slot(slot)) for slot in self.layout.slots]
+        return [self._inode(number) for number in self.layout.numbers]
 
-    def _inode(self, path: Path) -> int:
+    def _inode(self, number: int) -> int:
+        path, size = self.layout.slot(number), self.layout.size(number)
         try:
             status = path.stat()
         except OSError as exc:
-            raise StoreError(f"{path}: {exc.strerror}; wanted is a slot of {self.layout.slot_size} bytes") from exc
-        if status.st_size != self.layout.slot_size:
-            raise StoreError(f"{path}: {status.st_size} bytes, [flash] makes a slot of {self.layout.slot_size}")
+            raise StoreError(f"{path}: {exc.strerror}; wanted is a {_kind(path)} of {size} bytes") from exc
+        if status.st_size != size:
+            raise StoreError(f"{path}: {status.st_size} bytes, [flash] makes a {_kind(path)} of {size}")
         return status.st_ino
 
-    def _open(self, stack: ExitStack, opener: Callable[[Path], F]) -> tuple[F, ...]:
-        """Open all slots as one commit left them; try again if one was going on."""
+    def _open(self, stack: ExitStack, opener: Callable[[int], F]) -> tuple[F, ...]:
+        """Open all files as one commit left them; try again if one was going on."""
         deadline = monotonic() + LOCK_TIMEOUT_S
         while monotonic() < deadline:
             if pending(self.layout.folder):
@@ -95,18 +95,22 @@ class SlotFiles:
                 return files
         raise StoreError(f"{self.layout.folder}: the slots are being replaced all the time")
 
-    def _attempt(self, stack: ExitStack, opener: Callable[[Path], F]) -> tuple[F, ...]:
-        """Open all slots; give none if they were replaced meanwhile."""
+    def _attempt(self, stack: ExitStack, opener: Callable[[int], F]) -> tuple[F, ...]:
+        """Open all files; give none if they were replaced meanwhile."""
         before = self.check()
         with ExitStack() as attempt:
             files = []
-            for slot in self.layout.slots:
-                files.append(opener(self.layout.slot(slot)))
+            for number in self.layout.numbers:
+                files.append(opener(number))
                 attempt.callback(files[-1].close)
             if before == self.check() and not pending(self.layout.folder):
                 stack.push(attempt.pop_all())
                 return tuple(files)
         return ()
+
+
+def _kind(path: Path) -> str:
+    return "slot" if path.name.startswith("slot") else "scratch area"
 
 
 def _writer(data: bytes | Overlay) -> Callable[[Path], None]:

@@ -19,7 +19,7 @@ runs, and would make the bad one permanent. It can still be tested, which makes 
 list, where people can see it. An upload, erase or load of the slot forgets it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -27,20 +27,22 @@ from smp_dfu_host.config import Config
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.flash import FlashArea, FlashMeter, MemoryStorage, PowerCut
-from smp_dfu_host.mcuboot.options import BootResult
+from smp_dfu_host.mcuboot.options import BootResult, Mode
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.trailer import Field
-from smp_dfu_host.mcuboot.verify import examine
 from smp_dfu_host.store import history
 from smp_dfu_host.store import state as states
-from smp_dfu_host.store.creation import boot_options, make_bootloader, prepare
+from smp_dfu_host.store.build import boot_options, make_bootloader
+from smp_dfu_host.store.creation import prepare
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.files import Overlay, read_file, replace_durably
+from smp_dfu_host.store.fitness import Fitness, image_base
 from smp_dfu_host.store.history import BootEntry
-from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Layout
-from smp_dfu_host.store.listing import BootType, Listed, NextBoot, SlotView, next_boot, read_listed, view
-from smp_dfu_host.store.schedule import find_slot, must_write
-from smp_dfu_host.store.slot_files import Areas, SlotFiles
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Areas, Layout
+from smp_dfu_host.store.listing import BootType, Listed, NextBoot, SlotView, read_listed, view
+from smp_dfu_host.store.outlook import outlook
+from smp_dfu_host.store.schedule import check_other, find_slot, must_write
+from smp_dfu_host.store.slot_files import SlotFiles
 from smp_dfu_host.store.state import BootState
 from smp_dfu_host.store.upload_record import UploadRecord
 
@@ -61,7 +63,7 @@ class SlotStore:
         self.options = boot_options(config)
         self._image = config.image
         self._files = SlotFiles(self.layout)
-        prepare(self._files, self.options, config.image.factory)
+        prepare(self._files, self.options, config.image)
 
     def state(self) -> BootState:
         """Return what the last run of the boot loader did."""
@@ -77,29 +79,30 @@ class SlotStore:
         with self._files.areas() as (areas, _):
             yield areas
 
-    def bootloader(self, areas: Areas) -> Bootloader:
-        """Return a boot loader for those slots."""
-        return make_bootloader(self.options, areas)
+    def bootloader(self, areas: Areas, counters: list[int] | None = None) -> Bootloader:
+        """Return a boot loader for those slots; `counters` are changed in place, the stored ones are not."""
+        known = self.state().counters_of(self.layout.images) if counters is None else counters
+        return make_bootloader(self.options, areas, known)
 
     def slots(self) -> list[SlotView]:
         """Return the image list: the slots that read as an image, in order."""
         views = []
         with self.reading() as areas:
             state = self.state()
-            for slot, area in enumerate(areas):
+            for slot, listed in enumerate(self._list(areas)):
                 image = slot // SLOTS_OF_IMAGE
-                if listed := read_listed(area):
+                if listed:
                     plan = self._next_boot(image, areas, state)
-                    views.append(view(image, slot, area.size, listed, state.slot(image), plan))
+                    views.append(view(image, slot, areas[slot].size, listed, state.slot(image), plan))
         return views
 
     def listed(self, slot: int) -> Listed | None:
         """Return the image in a slot, or None if it does not read as one."""
         with self.reading() as areas:
-            return read_listed(areas[slot])
+            return self._list(areas)[slot]
 
     def next_boot(self, image: int = 0) -> NextBoot:
-        """Return what the next boot runs, as far as trailers, or in direct-xip versions, tell."""
+        """Return what the next boot runs, as far as marks and versions tell."""
         with self.reading() as areas:
             return self._next_boot(image, areas, self.state())
 
@@ -120,36 +123,58 @@ class SlotStore:
 
     def trailer_offset(self, slot: int) -> int:
         """Return where the trailer of a slot starts, swap status included."""
-        layout = self.options.rules.layout(self.layout.slot_size, self.layout.align)
+        layout = self.options.rules.layout(self.layout.size(slot), self.layout.align)
         return max(layout.status, 0)
 
+    def image_base(self, slot: int) -> int:
+        """Return where an uploaded image starts in a slot: with swap-using-offset, one sector into slot 1."""
+        return image_base(self.options, slot, self.layout.sectors(slot))
+
     def upload_slot(self, image: int = 0) -> int:
-        """Return the slot that an upload goes to: the one that does not run.
+        """Return the slot that an upload for an image goes to: the one that does not run.
 
         Raises:
-            SlotRefusal: If a revert is to go back to the image in it.
+            SlotRefusal: If there is none in this mode, or a revert is to go back to the image in it.
         """
-        slot = _other(self.state().slot(image) or 0)
+        if image not in range(self.layout.images):
+            raise SlotRefusal(Fault.NO_SLOT, f"image {image}: there are {self.layout.images}")
+        slot = _other(self._active(image, self.state()))
+        if not self.takes_upload(slot):
+            raise SlotRefusal(Fault.NO_SLOT, f"{self.options.mode.value}: no slot takes an upload while this one runs")
         if self.next_boot(image) == NextBoot(BootType.REVERT, slot):
             raise SlotRefusal(Fault.IN_USE, f"slot {slot} holds the image that the next boot reverts to")
         return slot
 
-    def check_image(self, area: FlashArea) -> None:
-        """Refuse an image that the boot loader would refuse.
+    def takes_upload(self, slot: int) -> bool:
+        """Tell whether uploads may go to a slot: the one that does not run, of a mode in which it can come to run.
+
+        In firmware-loader mode the loader in slot 1 updates slot 0, and nobody updates the loader.
+        """
+        mode = self.options.mode
+        usable = mode.updates or mode.picks_slot or (mode is Mode.FIRMWARE_LOADER and slot % SLOTS_OF_IMAGE == 0)
+        return usable and slot != self._active(slot // SLOTS_OF_IMAGE, self.state())
+
+    def fitness(self, areas: Areas, slot: int) -> Fitness:
+        """Return the checks of a slot's image: what the boot loader would refuse."""
+        return Fitness(self.options, areas, slot, tuple(self.state().counters_of(self.layout.images)))
+
+    def check_image(self, slot: int) -> None:
+        """Refuse the image in a slot if the boot loader would.
 
         Raises:
             SlotRefusal: With the reason.
+            StoreError: If the slot cannot be read.
         """
-        found = examine(area, self.options.policy, limit=self.max_image_size())
-        if not found.valid:
-            raise SlotRefusal(Fault.INVALID_IMAGE, found.reason)
+        with self.reading() as areas:
+            self.fitness(areas, slot).check()
 
-    def boot(self, cut_before: int | None = None, tear: int = 0) -> BootResult:
+    def boot(self, cut_before: int | None = None, tear: int = 0, *, loader: bool = False) -> BootResult:
         """Run the boot loader once and keep what it did; an upload into a slot that it changed is forgotten.
 
         Args:
             cut_before: Cut the power before that flash operation, counted from 1, and keep the interrupted flash.
             tear: How many bytes of that operation are still done.
+            loader: Ask a boot loader in firmware-loader mode for the loader in slot 1.
 
         Raises:
             PowerCut: If asked for, after the interrupted flash was kept.
@@ -158,13 +183,15 @@ class SlotStore:
         with self._files.exclusive(), self._files.staged() as overlays:
             meter, state = FlashMeter(cut_before, tear), self.state()
             areas = self.layout.areas(lambda slot: overlays[slot], meter)
-            number = state.boots + 1
+            number, counters = state.boots + 1, state.counters_of(self.layout.images)
+            options = replace(self.options, loader_asked_for=loader)
             try:
-                result = self.bootloader(areas).boot()
+                result = make_bootloader(options, areas, counters).boot()
             except PowerCut as exc:
-                self._keep(overlays, replace(state, boots=number), history.cut(number, meter.ops, str(exc)))
+                cut = replace(state, boots=number, counters=tuple(counters))
+                self._keep(overlays, cut, history.cut(number, meter.ops, str(exc)))
                 raise
-            self._keep(overlays, _booted(state, result, areas), history.booted(number, result))
+            self._keep(overlays, _booted(state, result, self._list(areas)), history.booted(number, result))
             return result
 
     def history(self) -> tuple[BootEntry, ...]:
@@ -180,6 +207,16 @@ class SlotStore:
         with self._files.staged() as overlays:
             return self.bootloader(self.layout.areas(lambda slot: overlays[slot])).boot()
 
+    def contents(self) -> tuple[bytes, ...]:
+        """Return the bytes of all flash areas, as they are at one moment."""
+        with self.reading() as areas:
+            return tuple(area.read(0, area.size) for area in areas.all)
+
+    def rehearse(self, contents: Sequence[bytes], meter: FlashMeter) -> tuple[Bootloader, Areas]:
+        """Return a boot loader over copies in memory, and the copies; `contents` as `contents()` gives them."""
+        areas = self.layout.areas(lambda number: MemoryStorage(contents[number]), meter)
+        return self.bootloader(areas), areas
+
     def set_state(self, digest: bytes | None, *, confirm: bool) -> int | None:
         """Schedule an image for the next boot, or confirm the running one; return the slot if that was confirmed.
 
@@ -191,21 +228,25 @@ class SlotStore:
             SlotRefusal: If that cannot be done now (store/schedule.py).
             StoreError: If the slot's trailer does not take it.
         """
-        if self.options.mode.picks_slot:
-            raise SlotRefusal(
-                Fault.NOT_SUPPORTED, f"{self.options.mode.value}: the higher version runs, marks do not count"
-            )
+        mode = self.options.mode
+        if not (mode.updates or mode.forgets):
+            raise SlotRefusal(Fault.NOT_SUPPORTED, f"{mode.value}: what runs next is not decided by marks")
         with self._files.exclusive(), self._files.areas() as (areas, files):
-            state = self.state()
-            active = state.slot(0) or 0
-            slot = find_slot(areas, digest, active, confirm=confirm)
+            state, listed = self.state(), self._list(areas)
+            size = self.options.policy.digest.size
+            slot = find_slot(listed, digest, self._active(0, state), confirm=confirm, hash_size=size)
+            image = slot // SLOTS_OF_IMAGE
+            active = self._active(image, state)
+            if confirm:
+                check_other(slot, active, self._image.confirm_others)
             if confirm and slot != active:
-                self._check_rolled_back(slot, areas[slot], state)
-            if not must_write(slot, active, self._next_boot(0, areas, state), confirm=confirm):
+                self._check_rolled_back(slot, listed[slot], state)
+            plan = self._next_boot(image, areas, state)
+            if not must_write(slot, active, plan, confirm=confirm, free=mode.forgets):
                 return None
-            self.bootloader(areas).set_next(0, slot, active=slot == active, confirm=confirm)
+            self.bootloader(areas).set_next(image, slot % SLOTS_OF_IMAGE, active=slot == active, confirm=confirm)
             files[slot].sync()
-            if slot != active and self._next_boot(0, areas, state).slot != slot:
+            if mode.updates and slot != active and self._next_boot(image, areas, state).slot != slot:
                 raise StoreError(f"the trailer of slot {slot} is damaged and takes no mark: erase the slot")
             return slot if slot == active else None
 
@@ -236,10 +277,12 @@ class SlotStore:
             raise self._no_such_slot(slot)
         with self._files.exclusive():
             self._check_free(slot)
-            self._replace(slot, self.layout.blank())
+            self._replace(slot, self.layout.blank(slot))
 
     def load(self, slot: int, data: bytes, *, check: bool = True) -> None:
         """Put an image, or the dump of a whole slot, into a slot; the rest of the slot is erased.
+
+        An image goes where an upload would go (`image_base`), a dump is as long as the slot.
 
         Args:
             slot: Any slot that is not in use; while no image boots, any slot.
@@ -252,11 +295,15 @@ class SlotStore:
         """
         if slot not in self.layout.slots:
             raise self._no_such_slot(slot)
-        if len(data) > self.layout.slot_size:
-            raise SlotRefusal(Fault.TOO_LARGE, f"{len(data)} bytes, slot {slot} has {self.layout.slot_size}")
-        contents = data + self.layout.blank()[len(data) :]
+        blank = self.layout.blank(slot)
+        base = self.image_base(slot) if len(data) != len(blank) else 0
+        if base + len(data) > len(blank):
+            raise SlotRefusal(Fault.TOO_LARGE, f"{len(data)} bytes, slot {slot} has {len(blank) - base}")
+        contents = blank[:base] + data + blank[base + len(data) :]
         if check:
-            self.check_image(self.layout.area(slot, MemoryStorage(contents)))
+            with self.reading() as areas:
+                loaded = areas.replaced(slot, self.layout.area(slot, MemoryStorage(contents)))
+                self.fitness(loaded, slot).check()
         with self._files.exclusive():
             self._check_free(slot)
             self._replace(slot, contents)
@@ -270,8 +317,8 @@ class SlotStore:
         """
         if slot not in self.layout.slots:
             raise self._no_such_slot(slot)
-        if len(contents) != len(self.layout.blank()):
-            raise SlotRefusal(Fault.TOO_LARGE, f"{len(contents)} bytes, slot {slot} has {self.layout.slot_size}")
+        if len(contents) != self.layout.size(slot):
+            raise SlotRefusal(Fault.TOO_LARGE, f"{len(contents)} bytes, slot {slot} has {self.layout.size(slot)}")
         with self._files.exclusive():
             self._replace(slot, contents)
 
@@ -298,15 +345,20 @@ class SlotStore:
             raise StoreError(f"{self.layout.upload}: {exc.strerror}") from exc
 
     def _next_boot(self, image: int, areas: Areas, state: BootState) -> NextBoot:
-        active = state.slot(image) or 0
-        if not self.options.mode.picks_slot:
-            return next_boot(self.bootloader(areas).swap_type(image), active, _other(active))
-        mine, its = read_listed(areas[active]), read_listed(areas[_other(active)])
-        higher = mine is not None and its is not None and its.header.version > mine.header.version
-        return NextBoot(BootType.NORMAL, _other(active) if higher else active)
+        active, listed = self._active(image, state), self._list(areas)
+        return outlook(self.options, self.bootloader(areas), active, listed[active], listed[_other(active)])
 
-    def _check_rolled_back(self, slot: int, area: FlashArea, state: BootState) -> None:
-        listed = read_listed(area)
+    def _active(self, image: int, state: BootState) -> int:
+        """Return the slot of an image that runs, or its slot 0 if nothing does."""
+        running = state.slot(image)
+        return image * SLOTS_OF_IMAGE if running is None else running
+
+    def _list(self, areas: Areas) -> list[Listed | None]:
+        """Return the image of each slot, None for those that do not read as one."""
+        kind = self.options.policy.digest
+        return [read_listed(area, self.image_base(slot), kind) for slot, area in enumerate(areas)]
+
+    def _check_rolled_back(self, slot: int, listed: Listed | None, state: BootState) -> None:
         known = listed is not None and state.rolled_back.get(slot) == listed.hash.hex()
         if known and not self._image.confirm_rolled_back:
             raise SlotRefusal(
@@ -342,13 +394,14 @@ class SlotStore:
         self._files.replace({**slots, self.layout.state: state.dump(), self.layout.history: told})
 
 
-def _booted(before: BootState, result: BootResult, areas: Areas) -> BootState:
+def _booted(before: BootState, result: BootResult, listed: list[Listed | None]) -> BootState:
     """Return the state after a boot."""
-    digests = {slot: listed.hash.hex() for slot, area in enumerate(areas) if (listed := read_listed(area))}
+    digests = {slot: image.hash.hex() for slot, image in enumerate(listed) if image}
     rolled_back = {slot: known for slot, known in before.rolled_back.items() if digests.get(slot) == known}
     for image, done in enumerate(result.swap_type_done):
         slot = image * SLOTS_OF_IMAGE + 1
-        if done is SwapType.REVERT and slot in digests:
+        # Bootstrap calls its copy a revert too; the same image is in both slots then.
+        if done is SwapType.REVERT and slot in digests and digests[slot] != digests.get(slot - 1):
             rolled_back[slot] = digests[slot]
     return BootState(
         boots=before.boots + 1,
@@ -358,6 +411,7 @@ def _booted(before: BootState, result: BootResult, areas: Areas) -> BootState:
         actions=result.actions,
         running=tuple(image * SLOTS_OF_IMAGE + (slot or 0) for image, slot in enumerate(result.active_slots)) or (0,),
         rolled_back=rolled_back,
+        counters=result.nv,
     )
 
 

@@ -6,9 +6,10 @@ rolled back. Both are here, in JSON, written in the same commit as the slots tha
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 
 FORMAT = 1
 
@@ -32,14 +33,22 @@ class BootState:
     rolled_back: Mapping[int, str] = field(default_factory=dict)
     """By slot: the hash (hexadecimal) of the image in it that ran, was not confirmed and was swapped out again."""
 
+    counters: tuple[int, ...] = ()
+    """The stored security counters, image by image; none yet: all 0. They only ever rise."""
+
     def slot(self, image: int) -> int | None:
-        """Return the slot of an image that runs, or None if none booted."""
-        return self.running[image] if self.ok else None
+        """Return the slot of an image that runs, or None if none booted; slot 0 of one that has not booted yet."""
+        known = self.running[image] if image < len(self.running) else image * SLOTS_OF_IMAGE
+        return known if self.ok else None
+
+    def counters_of(self, images: int) -> list[int]:
+        """Return the stored security counters of that many images."""
+        return [*self.counters, *[0] * images][:images]
 
     def without_rollback(self, slot: int) -> "BootState":
         """Return the same, with nothing known against the image of a slot."""
         left = {number: digest for number, digest in self.rolled_back.items() if number != slot}
-        return BootState(self.boots, self.time, self.ok, self.reason, self.actions, self.running, left)
+        return replace(self, rolled_back=left)
 
     def dump(self) -> bytes:
         """Return the file's contents."""
@@ -66,6 +75,7 @@ def load(data: bytes | None) -> BootState:
             tuple(str(action) for action in table["actions"]),
             tuple(int(slot) for slot in table["running"]),
             {int(slot): str(digest) for slot, digest in table["rolled_back"].items()},
+            tuple(int(counter) for counter in table.get("counters", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise StoreError(f"state.json: not what this program wrote ({exc!r}); remove it to forget it") from exc

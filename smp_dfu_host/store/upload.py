@@ -19,10 +19,12 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid
+from smp_dfu_host.mcuboot.tlv import tlv_bounds
 from smp_dfu_host.store.admission import Admission, Chunk, Step
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.files import sync_folder
@@ -30,6 +32,8 @@ from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.store.upload_record import UploadRecord, boot_id, owner_bytes
 
 _CHUNK = 1 << 16
+TLV_INFO_SIZE = 4
+"""Bytes that open a TLV area and say how long it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class Progress:
     unsynced: int
     """Bytes that a power cut of the host would take back."""
 
+    checkable: bool = False
+    """Whether all of the image is there for the first time, and more bytes are to come: `check` is due."""
+
     @property
     def complete(self) -> bool:
         """Whether `finish` is due."""
@@ -50,16 +57,49 @@ class Progress:
 
 
 class _Session:
-    """An open session: its record, its two files, and the hash of what is written so far."""
+    """An open session: its record, its two files, and the hash of what is written so far.
 
-    def __init__(self, record: UploadRecord, record_file: int, slot_file: int) -> None:
+    Args:
+        record: What is known of it.
+        record_file: Where that is kept.
+        slot_file: Where the upload goes.
+        base: Where it starts in the slot.
+    """
+
+    def __init__(self, record: UploadRecord, record_file: int, slot_file: int, base: int) -> None:
         self.record = record
         self.record_file = record_file
         self.slot_file = slot_file
+        self.base = base
+        self._wanted = ImageHeader.SIZE
+        """How many bytes must be there before more can be said about where the image ends."""
+        self._told = False
         self._open = [record_file, slot_file]
         self.hash = hashlib.sha256()
         for offset in range(0, record.off, _CHUNK):
-            self.hash.update(os.pread(slot_file, min(_CHUNK, record.off - offset), offset))
+            self.hash.update(self.read(offset, min(_CHUNK, record.off - offset)))
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self.record.off
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes of the upload that are there."""
+        return os.pread(self.slot_file, min(size, self.record.off - offset), self.base + offset)
+
+    def arrived(self) -> bool:
+        """Tell, once, that the image is there up to its last TLV, or can no longer become one."""
+        off = self.record.off
+        if self._told or off < self._wanted:
+            return False
+        header = ImageHeader.parse(self.read(0, ImageHeader.SIZE))
+        self._wanted = header.hashed_size + TLV_INFO_SIZE
+        if self._wanted <= off:
+            with suppress(ImageInvalid):
+                self._wanted = tlv_bounds(self, header).end
+        self._told = self._wanted <= off
+        return self._told
 
     def alive(self, counter: int) -> bool:
         """Tell whether nobody has ended it: both files still have their names, and the lock was nobody else's."""
@@ -80,13 +120,21 @@ class Uploads:
     Args:
         store: Where uploads go.
         validate: Refuse what the boot loader would refuse later (`[image] validate_upload`).
+        check_address: Refuse what is built for another slot (`[image] check_address`).
         boot: Returns the host's boot id.
     """
 
-    def __init__(self, store: SlotStore, *, validate: bool = True, boot: Callable[[], bytes] = boot_id) -> None:
+    def __init__(
+        self,
+        store: SlotStore,
+        *,
+        validate: bool = True,
+        check_address: bool = True,
+        boot: Callable[[], bytes] = boot_id,
+    ) -> None:
         self._store = store
         self._validate = validate
-        self._admission = Admission(store, validate=validate)
+        self._admission = Admission(store, validate=validate, check_address=check_address)
         self._boot = boot
         self._session: _Session | None = None
         self._lock = threading.Lock()
@@ -121,10 +169,10 @@ class Uploads:
         """Tell whether the slot holds just what is about to be uploaded, by its SHA-256."""
         if len(step.sha) != hashlib.sha256().digest_size:
             return False
-        state = hashlib.sha256()
+        state, base = hashlib.sha256(), self._store.image_base(step.slot)
         with self._store.reading() as areas:
             for offset in range(0, step.size, _CHUNK):
-                state.update(areas[step.slot].read(offset, min(_CHUNK, step.size - offset)))
+                state.update(areas[step.slot].read(base + offset, min(_CHUNK, step.size - offset)))
         return state.digest() == step.sha
 
     def begin(self, step: Step, owner: str, counter: int) -> None:
@@ -136,11 +184,11 @@ class Uploads:
         self.drop()
         sync_folder(self._store.layout.folder)  # or a power cut would bring the old session back, over the new data
         path = self._store.layout.slot(step.slot)
-        trailer = self._store.trailer_offset(step.slot)
+        trailer, base = self._store.trailer_offset(step.slot), self._store.image_base(step.slot)
         with self._store.writing(step.slot) as area:
             for number, size in enumerate(area.sectors):
                 offset = area.sector_offset(number)
-                if (offset < step.size or offset + size > trailer) and not area.is_erased(offset, size):
+                if (offset < base + step.size or offset + size > trailer) and not area.is_erased(offset, size):
                     area.erase(offset, size)
         with _os_errors(str(path)):
             slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -151,7 +199,7 @@ class Uploads:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             record_file = os.open(self._store.layout.upload, flags, 0o644)
             record.write(record_file)
-        self._session = _Session(record, record_file, slot_file)
+        self._session = _Session(record, record_file, slot_file, base)
 
     def write(self, data: bytes) -> Progress:
         """Write the chunk that `inspect` let through.
@@ -162,14 +210,16 @@ class Uploads:
         session = self._open_session()
         record = session.record
         with _os_errors(str(self._store.layout.slot(record.slot))):
-            if os.pwrite(session.slot_file, data, record.off) != len(data):
+            if os.pwrite(session.slot_file, data, session.base + record.off) != len(data):
                 raise StoreError(f"{len(data)} bytes at 0x{record.off:x}: written in part; is the disk full?")
         session.hash.update(data)
         with self._lock, _os_errors(str(self._store.layout.upload)):
             session.record = replace(session.record, off=record.off + len(data))
             if session.record.off < record.size:
                 session.record.write(session.record_file)
-            return Progress(session.record.off, record.size, session.record.off - session.record.durable)
+            off, durable = session.record.off, session.record.durable
+        checkable = self._validate and off < record.size and session.arrived()
+        return Progress(off, record.size, off - durable, checkable)
 
     def sync(self) -> None:
         """Make what is written so far survive a power cut of the host; may run beside `write`, in another thread.
@@ -212,25 +262,30 @@ class Uploads:
             os.fsync(session.slot_file)
         match = session.hash.digest().startswith(record.sha) if record.sha else None
         if self._validate and match is not False:
-            self._check(record.slot)
+            self.check()
         self.drop()
         sync_folder(self._store.layout.folder)
         return match
+
+    def check(self) -> None:
+        """Check the image that has arrived.
+
+        Raises:
+            SlotRefusal: If the boot loader would refuse it; nothing is left of it then that could be marked.
+            StoreError: If the disk reports an error.
+        """
+        slot = self._open_session().record.slot
+        try:
+            self._store.check_image(slot)
+        except SlotRefusal:
+            self.drop()
+            self._store.erase(slot)
+            raise
 
     def drop(self) -> None:
         """End the session, if there is one."""
         self._store.close_uploads()
         self._close()
-
-    def _check(self, slot: int) -> None:
-        """Refuse what the boot loader would refuse, and leave nothing of it that could be marked."""
-        try:
-            with self._store.reading() as areas:
-                self._store.check_image(areas[slot])
-        except SlotRefusal:
-            self.drop()
-            self._store.erase(slot)
-            raise
 
     def _current(self, counter: int) -> _Session | None:
         """Return the session that is open, perhaps since an earlier process."""
@@ -258,7 +313,7 @@ class Uploads:
             slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             record_file = os.open(layout.upload, os.O_RDWR | os.O_CLOEXEC)
             record.write(record_file)
-        return _Session(record, record_file, slot_file)
+        return _Session(record, record_file, slot_file, self._store.image_base(record.slot))
 
     def _open_session(self) -> _Session:
         if self._session is None:

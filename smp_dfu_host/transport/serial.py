@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import termios
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,9 @@ class SerialTransport:
         return {"transport": self.name, "path": str(self._path)}
 
     async def online(self) -> None:
-        """Take packets from now on; a half-received one from before is forgotten."""
+        """Take packets from now on; what arrived before is forgotten, read or not."""
+        if self._line is not None:
+            self._line.forget()
         self._framing = ConsoleFraming(self._buf_size)
 
     async def offline(self) -> None:
@@ -198,6 +201,11 @@ class _Line:
             if not data:
                 raise TransportError(f"{self._peer}: hung up; unplugged?")
             return data
+
+    def forget(self) -> None:
+        """Throw away what has arrived and was not read."""
+        with contextlib.suppress(OSError, termios.error):  # a line that is lost has nothing
+            termios.tcflush(self._terminal.fd, termios.TCIFLUSH)
 
     async def write(self, data: bytes) -> None:
         """Write all of it, as fast as the other end takes it.

@@ -69,6 +69,11 @@ class EchoInbox:
     def offer(self, link: Link, packet: bytes) -> bool:
         raise AssertionError("a stream waits")
 
+    async def received(self, count: int, stall_s: float = 30) -> None:
+        """Wait for that many packets, as long as they keep coming: the emulated processor may be slow."""
+        while (now := len(self.packets)) < count:
+            await self.until(lambda before=now: len(self.packets) > before, stall_s)  # type: ignore[misc]
+
     async def until(self, true: Callable[[], bool], timeout_s: float = 10) -> None:
         """Wait until something is true of what came, who is present and so on."""
         async with asyncio.timeout(timeout_s):

@@ -237,7 +237,8 @@ class RawCentral:
             if self._answer and not self._answer.done():
                 self._answer.set_exception(ConnectionResetError("disconnected"))
             return
-        self._take(pdu)
+        with suppress(OSError):  # it has ended meanwhile
+            self._take(pdu)
 
     def _take(self, pdu: bytes) -> None:
         match pdu[0]:

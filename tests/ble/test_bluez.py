@@ -8,8 +8,9 @@ import pytest
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import BleTransport
+from smp_dfu_host.transport.ble.bluez_version import DIRECTED, bluez_version
 from smp_dfu_host.transport.ble.link import fragment_size
-from tests.ble.conftest import CENTRAL, NAME, SERVER, Daemon, EchoInbox, eventually, objects
+from tests.ble.conftest import CENTRAL, DUMMY, NAME, SECOND, SERVER, Bus, Daemon, EchoInbox, eventually, objects
 from tests.ble.raw_central import MEDIUM, AttError, RawCentral, shown
 
 pytestmark = pytest.mark.ble
@@ -77,7 +78,7 @@ async def test_2000_write_commands_in_a_row_arrive_in_order(transport: BleTransp
         await central.setup()
         for one in sent:
             await central.write(one)
-        await inbox.until(lambda: len(inbox.packets) == len(sent), 180)
+        await inbox.received(len(sent))
         assert [packet for _, packet in inbox.packets] == sent
 
 
@@ -194,6 +195,62 @@ async def test_close_leaves_the_adapter_as_it_was_and_can_be_called_twice(inbox:
     await transport.close()
     await transport.close()
     assert (await objects())["/org/bluez/hci0"] == before
+
+
+async def test_a_second_central_waits_until_the_first_has_left(transport: BleTransport, inbox: EchoInbox) -> None:
+    """Before BlueZ 5.76 every notification reaches every central."""
+    if await directed():
+        pytest.skip("this BlueZ tells centrals apart")
+    async with await RawCentral(CENTRAL).connect(SERVER) as first:
+        await first.setup()
+        with pytest.raises(TimeoutError):
+            await RawCentral(SECOND).connect(SERVER, timeout_s=2)
+        await first.send(HELLO)
+        assert await first.received(len(HELLO)) == HELLO
+    await inbox.until(lambda: not inbox.present)
+    async with await RawCentral(SECOND).connect(SERVER) as second:
+        await second.setup()
+        await second.send(HELLO)
+        assert await second.received(len(HELLO)) == HELLO
+
+
+async def test_two_centrals_at_once_get_their_own_replies(transport: BleTransport, inbox: EchoInbox) -> None:
+    if not await directed():
+        pytest.skip("needs BlueZ 5.76: before, every notification reaches every central")
+    await advertise(DUMMY)
+    async with (
+        await RawCentral(CENTRAL).connect(SERVER) as first,
+        # A virtual controller numbers its connections from the same handle on, and both ends use the caller's: a first
+        # connection to somewhere else keeps the second central's apart from the first one's.
+        await RawCentral(SECOND).connect(DUMMY),
+        await RawCentral(SECOND).connect(SERVER) as second,
+    ):
+        await first.setup()
+        await second.setup()
+        for at in range(0, 2000, 100):  # pieces of two messages, in turns
+            await asyncio.gather(*(each.write(piece(at, mark)) for each, mark in ((first, b"a"), (second, b"b"))))
+        for each, mark in ((first, b"a"), (second, b"b")):
+            assert await each.received(2000) == b"".join(piece(at, mark) for at in range(0, 2000, 100))
+
+
+def piece(at: int, mark: bytes) -> bytes:
+    return message(mark * 1992)[at : at + 100]
+
+
+async def directed() -> bool:
+    bus = await Bus.open()
+    try:
+        version = await bluez_version(bus)
+    finally:
+        await bus.close()
+    return version is not None and version >= DIRECTED
+
+
+async def advertise(controller: int) -> None:
+    """Have a controller be connectable that nobody serves."""
+    for setting in ("connectable", "advertising"):
+        process = await asyncio.create_subprocess_exec("btmgmt", "--index", str(controller), setting, "on")
+        await process.wait()
 
 
 class TestWithoutSecurity:

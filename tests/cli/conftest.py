@@ -1,6 +1,7 @@
 """The command line in this process, on stores in a temporary folder."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ class Cli:
     def image(self, version: str = "1.2.3", size: int = 5000, name: str = "image.bin") -> Path:
         path = self.folder / name
         path.write_bytes(make_image(ImageVersion(*map(int, version.split("."))), bytes(size)))
+        return path
+
+    def package(self, entries: dict[str, dict[str, Any]], version: str = "2.0.0") -> Path:
+        """Return a package for the phone apps: by file name, what its manifest says beside the name."""
+        path = self.folder / "package.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in entries:
+                archive.write(self.image(version, name=name), name)
+            files = [{"file": name, **entry} for name, entry in entries.items()]
+            archive.writestr("manifest.json", json.dumps({"format-version": 1, "files": files}))
         return path
 
 

@@ -1,5 +1,8 @@
 """One run of the boot loader."""
 
+import pytest
+from rich.cells import cell_len
+
 from smp_dfu_host.store.occupancy import occupied
 from tests.cli.conftest import Cli
 
@@ -24,3 +27,80 @@ def test_boot_is_refused_while_a_server_runs(cli: Cli) -> None:
     assert result.exit_code == 1
     assert "a server runs on this store" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_cut_leaves_the_interrupted_flash(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    result = cli("boot", "--cut", "12", "--tear", "3")
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "power cut before flash operation 12, after 3 of its bytes" in text
+    assert "next boot finishing a swap (test) that was cut at step" in text
+    assert cli.json("slots")["slots"][0]["swap"]["interrupted"] is True
+    assert cli.json("boot")["version"] == "2.0.0"
+
+
+def test_cut_as_json(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    said = cli.json("boot", "--cut", "1")
+    assert (said["cut"], said["tear"], said["next_boot"]["version"]) == (1, 0, "2.0.0")
+    assert said["operations"] == cli.json("boot", "--cut-all")["operations"]
+
+
+def test_cut_beyond_the_last_operation_is_refused_and_boots_nothing(cli: Cli) -> None:
+    result = cli("boot", "--cut", "1")
+    assert result.exit_code == 2
+    assert "the next boot has 0 flash operations" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert cli.json("slots", "history") == {"boots": []}
+
+
+@pytest.mark.parametrize(
+    "args", [["--cut", "0"], ["--tear", "1"], ["--cut", "1", "--cut-all"], ["--explain", "--cut-all"], ["--cut", "x"]]
+)
+def test_options_that_make_no_sense_are_one_line(cli: Cli, args: list[str]) -> None:
+    result = cli("boot", *args)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_all_cuts_are_tried_on_a_copy(cli: Cli, columns: int) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    before = cli.json("slots")
+    result = cli("boot", "--cut-all", columns=columns)
+    assert result.exit_code == 0
+    assert max(map(cell_len, result.stdout.splitlines())) <= columns
+    assert "no boot   none" in result.stdout
+    assert "to the byte" in result.stdout
+    assert cli.json("slots") == before
+
+
+def test_cuts_that_end_otherwise_are_listed(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    text = cli("boot", "--cut-all", "--tear", "1", columns=160).stdout
+    assert "other end  1, 0 of them with the same image running" in text
+    assert "0.0.0 runs; slot 0, slot 1 differ in" in text
+    said = cli.json("boot", "--cut-all", "--tear", "1")
+    assert said["differs"] == [said["operations"]]
+    assert said["unbootable"] == []
+    assert [each["operation"] for each in said["cuts"]] == list(range(1, said["operations"] + 1))
+    assert said["cuts"][-1]["areas"] == ["slot 0", "slot 1"]
+
+
+def test_cuts_of_a_boot_that_changes_nothing(cli: Cli) -> None:
+    result = cli("boot", "--cut-all")
+    assert result.exit_code == 0
+    assert "nothing to cut" in " ".join(result.stdout.split())
+
+
+def test_cuts_of_a_boot_that_fails_anyway_are_no_failure(cli: Cli) -> None:
+    cli("slots")
+    (cli.store / "slot0.bin").write_bytes(b"\xff" * 32768)
+    cli("slots", "load", cli.image("2.0.0"), "--slot", "1")
+    cli("slots", "erase", "1")
+    assert cli("boot", "--cut-all").exit_code == 0

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from smp_dfu_host.store.image_files import write_hex
 from tests.cli.conftest import Cli
 
 Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -129,15 +130,34 @@ def test_flags_and_addresses_are_named(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"PK\x03\x04rest", "ZIP package is not supported yet"), (b":10000000AABB\n", "Intel HEX is not supported yet")],
+    [(b"PK\x03\x04rest", "not readable as a ZIP package"), (b":10000000AABB\n", "not readable as Intel HEX")],
 )
-def test_other_kinds_of_files_are_named(cli: Cli, data: bytes, words: str) -> None:
+def test_other_kinds_of_files_that_are_broken_are_named(cli: Cli, data: bytes, words: str) -> None:
     path = cli.folder / "image.any"
     path.write_bytes(data)
     result = cli("image", "info", path)
     assert result.exit_code == 1
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_intel_hex_tells_its_address(cli: Cli) -> None:
+    path = cli.folder / "image.hex"
+    write_hex(path, cli.image("2.0.0").read_bytes(), 0xC000)
+    assert "at 0xc000 in flash" in cli("image", "info", path).stdout
+    assert cli.json("image", "info", path)["address"] == 0xC000
+
+
+def test_package_tells_of_each_image(cli: Cli) -> None:
+    path = cli.package({"app.bin": {}, "net.bin": {"image_index": "1"}})
+    text = cli("image", "info", path).stdout
+    assert "image 0, slot 1 of its pair" in text
+    assert "image 1, slot 1 of its pair" in text
+    said = cli.json("image", "info", path)
+    assert [(each["file"], each["image"], each["valid"]) for each in said["images"]] == [
+        ("app.bin", 0, True),
+        ("net.bin", 1, True),
+    ]
 
 
 def test_missing_file_is_one_line(cli: Cli) -> None:

@@ -12,7 +12,7 @@ from smp_dfu_host.dispatch.lock import DfuLock, LockOwner
 from smp_dfu_host.mcuboot.flash import PowerCut
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.store.survey import Part
-from tests.cli.conftest import Cli
+from tests.cli.conftest import SMALL, Cli
 
 
 def store_of(cli: Cli) -> SlotStore:
@@ -201,3 +201,49 @@ def test_store_without_an_image_that_boots_says_how_to_mend_it(cli: Cli) -> None
     assert "no image booted" in cli("slots").stdout
     assert cli("slots", "load", cli.image("3.0.0")).exit_code == 0
     assert cli.json("boot")["version"] == "3.0.0"
+
+
+MODES = ("swap-using-scratch", "overwrite-only", "swap-using-move", "swap-using-offset", "direct-xip-with-revert",
+         "direct-xip", "single-slot", "firmware-loader")  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("columns", [80, 160])
+def test_every_mode_is_drawn(cli: Cli, mode: str, columns: int) -> None:
+    cli.configure(f'{SMALL}[bootloader]\nmode = "{mode}"\n')
+    cli("slots", "load", cli.image("2.0.0"))
+    result = cli("slots", columns=columns)
+    assert result.exit_code == 0
+    assert max(map(cell_len, result.stdout.splitlines())) <= columns
+    assert ("─ scratch ─" in result.stdout) is (mode == "swap-using-scratch")
+    said = cli.json("slots")
+    assert said["mode"] == mode
+    assert all(sum(part["size"] for part in slot["segments"]) == 32768 for slot in said["slots"])
+    assert (said["scratch"] is not None) is (mode == "swap-using-scratch")
+    assert cli("boot", "--explain").exit_code == 0
+
+
+@pytest.mark.parametrize("mode", ["swap-using-scratch", "swap-using-offset"])
+@pytest.mark.parametrize("operation", [9, 20, 30])
+def test_interrupted_swap_of_the_other_modes_is_drawn_too(cli: Cli, mode: str, operation: int) -> None:
+    cli.configure(f'{SMALL}[bootloader]\nmode = "{mode}"\n')
+    cut_swap(cli, operation)
+    assert "interrupted (test)" in cli("slots").stdout
+    said = cli.json("slots")
+    assert said["slots"][0]["swap"]["interrupted"] is True
+    assert said["explanation"]["images"][0]["asked"] == "test"
+    assert cli.json("boot")["version"] == "2.0.0"
+
+
+def test_two_images_are_drawn_and_packages_fill_both(cli: Cli) -> None:
+    cli.configure(f"{SMALL}[bootloader]\nimages = 2\n")
+    result = cli("slots", "load", cli.package({"app.bin": {}, "net.bin": {"image_index": "1"}}))
+    assert result.exit_code == 0
+    assert "slot 1 holds app.bin of" in result.stdout
+    assert "slot 3 holds net.bin of" in result.stdout
+    assert cli("slots", "test", "3").exit_code == 0
+    text = " ".join(cli("slots", columns=160).stdout.split())
+    for words in ("image 1, slot 3", "running slot 0, slot 2", "rule, image 1", "reset, image 1"):
+        assert words in text
+    said = cli.json("slots", "diff", "1", "3")
+    assert [run["match"] for run in said["runs"]] == ["same", "differs"]

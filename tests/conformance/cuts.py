@@ -120,28 +120,26 @@ class Explorer:
         """Try everything."""
         first = self._boot(tuple(self._start.contents[area.name] for area in self._areas))
         assert first.ok, f"{self._start.name}: the update does not work without a cut"
-        cut = [(number, self._judge(each.before, "cuts")) for number, each in enumerate(first.operations)]
-        torn = [
-            (number, self._judge(each.torn(tear), "torn"))
-            for number, each in enumerate(first.operations)
-            for tear in TEARS
-        ]
-        for number, outcome in cut:
-            self._after_clean(outcome, number)
-        for number, outcome in torn:
-            self._after_torn(outcome, number)
+        numbered = list(enumerate(first.operations))
+        torn = [(number, each.torn(tear)) for number, each in numbered for tear in TEARS]
+        cut = [(number, each.before) for number, each in numbered if self._judge(each.before, "cuts")]
+        torn = [(number, contents) for number, contents in torn if self._judge(contents, "torn")]
+        for number, contents in cut:
+            self._after_clean(self._boot(contents), number)
+        for number, contents in torn:
+            self._after_torn(self._boot(contents), number)
 
-    def _after_clean(self, outcome: Outcome | None, number: int) -> None:
+    def _after_clean(self, outcome: Outcome, number: int) -> None:
         """Tear the boot after a clean cut, and follow further clean cuts to wherever they lead."""
         for operation in self._sampled(outcome, number, self._grid or 1):
             for tear in TEARS:
                 self._judge(operation.torn(tear), "double")
-        waiting = [outcome]
+        waiting = [operation.before for operation in self._sampled(outcome, number, self._grid or 1)]
         while waiting:
-            operations = self._sampled(waiting.pop(), number, self._grid or 1)
-            waiting += [self._judge(operation.before, "double") for operation in operations]
+            operations = self._sampled(self._judge(waiting.pop(), "double"), number, self._grid or 1)
+            waiting += [operation.before for operation in operations if _key(operation.before) not in self._seen]
 
-    def _after_torn(self, outcome: Outcome | None, number: int) -> None:
+    def _after_torn(self, outcome: Outcome, number: int) -> None:
         """Cut the boot after a torn operation once more."""
         for operation in self._sampled(outcome, number, self._grid or 1):
             self._judge(operation.before, "double")

@@ -144,7 +144,8 @@ HOLDER = """
 import sys
 from pathlib import Path
 from smp_dfu_host.dispatch.lock import DfuLock, LockOwner
-DfuLock(Path(sys.argv[1])).claim(LockOwner("local:test"))
+lock = DfuLock(Path(sys.argv[1]))
+lock.claim(LockOwner("local:test"))
 print("held", flush=True)
 sys.stdin.read()
 """

@@ -129,7 +129,7 @@ async def test_a_hook_adds_fields_to_the_list(bench: GroupBench) -> None:
         ({"sha": bytes(33)}, 24, 3, None),
         ({"len": SLOT + 1}, 30, 1, "img too large"),
         ({"len": 99}, 31, 1, "data overrun"),
-        ({"data": image(flags=0x10)}, 3, 5, None),
+        ({"data": image(flags=0x10)}, 22, 3, "header malformed"),
     ],
 )
 async def test_uploads_are_refused_by_code_and_end_the_session(
@@ -191,7 +191,7 @@ async def test_what_the_boot_loader_refuses_is_refused_with_the_last_chunk(tmp_p
     bench = GroupBench(ImageGroup, tmp_path)
     data = NEW[:-1] + bytes([NEW[-1] ^ 1])
     body: dict[str, Any] = {"off": 0, "len": len(data), "data": data}
-    assert await bench.ask(WRITE, UPLOAD, body) == err(3)
+    assert await bench.ask(WRITE, UPLOAD, body) == err(24)
     assert slot_bytes(tmp_path, 1) == b"\xff" * SLOT
     lenient = GroupBench(ImageGroup, tmp_path, image={"validate_upload": False})
     assert await lenient.ask(WRITE, UPLOAD, body) == {"off": len(data)}

@@ -10,6 +10,7 @@ from smp_dfu_host.errors import GroupError, MgmtError
 from smp_dfu_host.groups.os_mgmt import OsGroup
 from tests.fakes import BLE, UDP
 from tests.groups.bench import READ, WRITE, GroupBench
+from tests.store.builders import image
 
 
 @pytest.fixture
@@ -173,9 +174,38 @@ async def test_the_boot_loader_is_told(bench: GroupBench) -> None:
     assert await bench.ask(READ, 8, {"query": ""}, version=0) == {"rc": 5}
 
 
-async def test_direct_xip_is_mode_4(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "number"),
+    [
+        ("single-slot", 0),
+        ("swap-using-scratch", 1),
+        ("overwrite-only", 2),
+        ("swap-using-move", 3),
+        ("direct-xip", 4),
+        ("direct-xip-with-revert", 5),
+        ("ram-load", 6),
+        ("ram-load-with-revert", 6),
+        ("firmware-loader", 7),
+        ("single-slot-ram-load", 8),
+        ("swap-using-offset", 9),
+    ],
+)
+async def test_every_mode_has_its_number(tmp_path: Path, mode: str, number: int) -> None:
+    bench = GroupBench(OsGroup, tmp_path, bootloader={"mode": mode})
+    assert await bench.ask(READ, 8, {"query": "mode"}) == {"mode": number}
+
+
+async def test_downgrade_prevention_is_told(tmp_path: Path) -> None:
+    bench = GroupBench(OsGroup, tmp_path, bootloader={"downgrade": "by-counter"})
+    assert await bench.ask(READ, 8, {"query": "mode"}) == {"mode": 3, "no-downgrade": True}
+
+
+async def test_the_running_slot_is_told_where_either_may_run(tmp_path: Path) -> None:
     bench = GroupBench(OsGroup, tmp_path, bootloader={"mode": "direct-xip"})
-    assert await bench.ask(READ, 8, {"query": "mode"}) == {"mode": 4}
+    assert await bench.ask(READ, 8, {"query": "active_b0_slot"}) == {"active": 0}
+    bench.store.load(1, image((2, 0, 0)))
+    bench.store.boot()
+    assert await bench.ask(READ, 8, {"query": "active_b0_slot"}) == {"active": 1}
 
 
 async def test_a_hook_answers_boot_loader_queries(bench: GroupBench) -> None:

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,24 @@ def test_file_storage_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="was the file cut short"):
         storage.read(0, 64)
     storage.close()
+
+
+@given(st.integers(0, 40), st.integers(1, 40), st.integers(1, 16), st.integers(1, 8), st.integers(1, 12), st.booleans())
+def test_pieces_written_at_once_are_counted_and_cut_like_single_ones(
+    offset: int, size: int, piece: int, align: int, cut: int, dirty: bool
+) -> None:
+    """Whatever is written in pieces, the flash, the counts and the cut are as if each had been written alone."""
+    outcomes = []
+    for at_once in (True, False):
+        meter = FlashMeter(cut)
+        area = FlashArea("slot", MemoryStorage(b"\xff" * 96), (96,), align, meter=meter)
+        area.load(50, b"x" if dirty else b"")
+        data = bytes(range(size))
+        with suppress(PowerCut):
+            if at_once:
+                area.write_pieces(offset, data, piece)
+            else:
+                for start in range(0, size, piece):
+                    area.write(offset + start, data[start : start + piece])
+        outcomes.append((area.read(0, 96), meter.ops, meter.misaligned, meter.writes_to_nonerased))
+    assert outcomes[0] == outcomes[1]

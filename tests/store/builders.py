@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from smp_dfu_host.config import Config, parse
+from smp_dfu_host.config import Config, FlashConfig, parse
 from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageHeader, ImageVersion
 from smp_dfu_host.store.slots import SlotStore
 
@@ -21,6 +21,11 @@ def config(folder: Path, **sections: Any) -> Config:
     """Return a configuration with small slots, changed by sections as in the file."""
     sections.setdefault("flash", FLASH)
     return parse({"store": "store", **sections}, folder)
+
+
+def parse_flash(table: dict[str, Any]) -> FlashConfig:
+    """Return a `[flash]` section as the file would say it."""
+    return parse({"flash": table}, Path("/")).flash
 
 
 def store(folder: Path, **sections: Any) -> SlotStore:

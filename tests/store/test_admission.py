@@ -103,8 +103,8 @@ def test_direct_xip_wants_images_for_their_slot(tmp_path: Path, address: int, fi
     ("data", "fault"),
     [
         (image(payload=bytes(LIMIT)), Fault.TOO_LARGE),
-        (image(flags=0x4), Fault.INVALID_IMAGE),
-        (image(flags=0x10), Fault.INVALID_IMAGE),
+        (image(flags=0x4), Fault.BAD_HEADER),
+        (image(flags=0x10), Fault.BAD_HEADER),
     ],
     ids=["too large for the boot loader", "encrypted", "not bootable"],
 )

@@ -110,3 +110,32 @@ def test_a_creation_cut_behind_its_commit_point_is_finished(tmp_path: Path) -> N
         (folder / f"slot{slot}.bin").rename(folder / f"slot{slot}.bin.new")
     (folder / "commit").write_text('["slot0.bin", "slot1.bin"]')
     assert len(store(tmp_path).slots()) == 1
+
+
+def test_every_image_needs_a_factory_image_where_there_are_keys(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "factory.bin").write_bytes(image((1, 0, 0), key=key))
+    (tmp_path / "other.bin").write_bytes(image((1, 0, 0), b"other", key=key))
+    build = {"keys": [public_key(tmp_path, key)], "images": 2}
+    with pytest.raises(ConfigError, match=r"image\.more_factories\[0\] is missing: with bootloader\.keys"):
+        store(tmp_path, bootloader=build, image={"factory": "factory.bin"})
+    factories = {"factory": "factory.bin", "more_factories": ["other.bin"]}
+    assert [view.slot for view in store(tmp_path, bootloader=build, image=factories).slots()] == [0, 2]
+
+
+def test_a_missing_slot_beside_another_image_is_not_made_up(tmp_path: Path) -> None:
+    store(tmp_path, bootloader={"images": 2})
+    (tmp_path / "store" / "slot3.bin").unlink()
+    with pytest.raises(StoreError, match=r"slot3\.bin: No such file"):
+        store(tmp_path, bootloader={"images": 2})
+
+
+def test_a_factory_image_keeps_the_marks_that_it_came_with(tmp_path: Path) -> None:
+    store(tmp_path, bootloader={"mode": "direct-xip-with-revert"})
+    marked = slot_bytes(tmp_path, 0)
+    assert marked[-16:] != b"\xff" * 16
+    (tmp_path / "factory.bin").write_bytes(marked)
+    other = tmp_path / "other"
+    sections = {"bootloader": {"mode": "direct-xip-with-revert"}, "image": {"factory": str(tmp_path / "factory.bin")}}
+    store(other, **sections)
+    assert slot_bytes(other, 0) == marked

@@ -1,13 +1,16 @@
 """Why an image will or will not boot next, and what could be done first."""
 
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import pytest
 
 from smp_dfu_host.mcuboot.flash import PowerCut
 from smp_dfu_host.store.explain import Explanation, explain
+from smp_dfu_host.store.layout import Areas
 from smp_dfu_host.store.slots import SlotStore
+from tests.mcuboot.images import make_image
 from tests.store.builders import FLASH, config, hash_of, image, slot_bytes
 
 UPDATE = image((2, 0, 0), bytes(1500))
@@ -106,7 +109,7 @@ def test_same_image_in_both_slots(tmp_path: Path) -> None:
     slots.load(1, slot_bytes(tmp_path, 0))
     assert boots(explain(config(tmp_path))) == [True, False]
     with slots.writing(1) as area:
-        slots.bootloader((area, area)).set_pending(0, permanent=True)
+        slots.bootloader(Areas((area, area))).set_pending(0, permanent=True)
     assert boots(explain(config(tmp_path))) == [False, True]
 
 
@@ -145,3 +148,72 @@ def test_update_that_is_too_large_names_the_limit(tmp_path: Path) -> None:
     found = explain(config(tmp_path))
     assert boots(found) == [True, False]
     assert str(slots.max_image_size()) in found.verdict(1).why
+
+
+MODES = ("swap-using-scratch", "swap-using-move", "swap-using-offset", "overwrite-only", "direct-xip-with-revert")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_with_marks_tells_what_a_test_would_do(tmp_path: Path, mode: str) -> None:
+    """What is foretold comes true: the version that runs after the boot, from the slot that was named."""
+    slots = with_update(tmp_path, bootloader={"mode": mode})
+    foretold = said(tmp_path, bootloader={"mode": mode})["test 1"]
+    slots.set_state(hash_of(UPDATE), confirm=False)
+    found = explain(config(tmp_path, bootloader={"mode": mode}))
+    assert boots(found) == [False, True]
+    slots.boot()
+    assert foretold.startswith(f"version 2.0.0 runs from slot {slots.running_slot()}")
+    assert ("unless somebody confirms" in foretold) is (mode != "overwrite-only")
+    booted = explain(config(tmp_path, bootloader={"mode": mode}))
+    assert boots(booted) == ([True, False] if mode in ("overwrite-only", "direct-xip-with-revert") else [False, True])
+
+
+def test_overwritten_image_is_gone(tmp_path: Path) -> None:
+    slots = with_update(tmp_path, bootloader={"mode": "overwrite-only"})
+    slots.set_state(hash_of(UPDATE), confirm=False)
+    why = explain(config(tmp_path, bootloader={"mode": "overwrite-only"})).verdict(0).why
+    assert why == "the image of slot 1 takes its place; the image is gone after that boot"
+
+
+def test_image_that_was_not_marked_is_erased_and_that_is_said(tmp_path: Path) -> None:
+    with_update(tmp_path, bootloader={"mode": "direct-xip-with-revert"})
+    found = explain(config(tmp_path, bootloader={"mode": "direct-xip-with-revert"}))
+    assert boots(found) == [True, False]
+    assert found.verdict(1).why == "slot 1 is erased: it was not marked to run; the image is gone after that boot"
+
+
+def test_one_slot_modes_refuse_marks(tmp_path: Path) -> None:
+    slots = SlotStore(config(tmp_path, bootloader={"mode": "single-slot"}))
+    slots.restore(1, UPDATE.ljust(FLASH["sector_size"] * FLASH["sectors"], b"\xff"))
+    found = explain(config(tmp_path, bootloader={"mode": "single-slot"}))
+    assert found.verdict(1).why == "the image of slot 0 runs"
+    assert all(each.refused for each in found.outcomes if each.what != "reset")
+
+
+def test_each_image_has_its_own_rule(tmp_path: Path) -> None:
+    build = {"images": 2}
+    slots = with_update(tmp_path, bootloader=build)
+    other = image((3, 0, 0), bytes(700))
+    slots.load(3, other)
+    slots.set_state(hash_of(other), confirm=True)
+    found = explain(config(tmp_path, bootloader=build))
+    assert [each.rule.name for each in found.images] == ["swap type table, no row", "swap type table row 2"]
+    assert boots(found) == [True, False, False, True]
+    assert found.verdict(1).why == "nothing asks for it: swap type table, no row -> none"
+    reset = found.outcomes[0]
+    assert reset.say(0) == "version 0.0.0 runs from slot 0, and stays"
+    assert reset.say(1) == "version 3.0.0 runs from slot 2, and stays"
+
+
+def test_image_that_is_called_off_says_why(tmp_path: Path) -> None:
+    """Image 1 wants what image 0 does not offer: nothing is changed."""
+    build = {"images": 2}
+    slots = SlotStore(config(tmp_path, bootloader=build))
+    wanting = make_image((3, 0, 0, 0), protected=[(0x40, pack("<B3xBBHI", 0, 9, 0, 0, 0))])
+    slots.load(3, wanting, check=False)
+    listed = slots.listed(3)
+    slots.set_state(listed.hash if listed else None, confirm=True)
+    found = explain(config(tmp_path, bootloader=build))
+    assert boots(found) == [True, False, True, False]
+    assert found.verdict(3).why.startswith("it was asked for, but: ")
+    assert "it wants image 0 in version 9.0.0" in found.verdict(3).why

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage, PowerCut
-from smp_dfu_host.mcuboot.options import BootOptions, Mode
+from smp_dfu_host.mcuboot.options import BootOptions, Mode, SlotPair
 from smp_dfu_host.mcuboot.swap_type import SwapType
-from smp_dfu_host.store.creation import make_bootloader
+from smp_dfu_host.store.build import make_bootloader
+from smp_dfu_host.store.layout import Areas
 from smp_dfu_host.store.rules import Rule, the_rule
 from smp_dfu_host.store.slots import SlotStore
 from tests.store.builders import hash_of, image, store
@@ -79,16 +81,20 @@ def test_swap_that_was_cut_comes_first(tmp_path: Path) -> None:
     assert rule.resumes
 
 
-def test_swap_that_had_just_begun(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(2, 30, 2))
+def test_swap_is_under_way_once_the_mark_is_erased_and_until_copy_done(tmp_path: Path, number: int) -> None:
+    """Operations 1 to 4 make the trailer of slot 0, 5 erases the mark in slot 1 (mcuboot-slots.md section 8)."""
     slots = updated(tmp_path)
-    number = 1
-    while rule_of(slots).name == "swap type table row 1":
-        number += 1
-        with pytest.raises(PowerCut):
-            slots.boot(cut_before=number)
+    with pytest.raises(PowerCut):
+        slots.boot(cut_before=number)
     rule = rule_of(slots)
-    assert rule.follows == "it starts over if slot 1 holds a valid image"
-    assert not rule.resumes
+    assert rule.cut is (number > 5)
+    assert rule.resumes is (number > 8)
+    assert rule.asked is SwapType.TEST
+    if rule.cut and not rule.resumes:
+        assert rule.follows == "it starts over if slot 1 holds a valid image"
+    slots.boot()
+    assert not rule_of(slots).cut
 
 
 def test_kind_of_swap_that_does_not_exist_is_a_panic(tmp_path: Path) -> None:
@@ -100,22 +106,28 @@ def test_kind_of_swap_that_does_not_exist_is_a_panic(tmp_path: Path) -> None:
     assert rule_of(slots).asked is SwapType.PANIC
 
 
-def test_status_that_contradicts_itself_is_told(tmp_path: Path) -> None:
-    slots = store(tmp_path, bootloader={"validate_primary": False})
-    with slots.reading() as areas:
-        trailer = slots.bootloader(areas).trailer(0, 0)
-        trailer.write_swap_info(SwapType.TEST, 0)
-        trailer.write_magic()
-        for step in (0, 2):
-            trailer.write_status(step, areas[0].align, 1)
-    rule = rule_of(slots)
+def test_status_that_contradicts_itself_is_told() -> None:
+    options = BootOptions(Mode.SWAP_USING_SCRATCH, max_sectors=16, validate_primary=False)
+    *areas, scratch = (
+        FlashArea(name, MemoryStorage(b"\xff" * 512 * count), (512,) * count, 8)
+        for name, count in (("slot 0", 16), ("slot 1", 16), ("scratch", 1))
+    )
+    loader = Bootloader(options, [SlotPair(*areas)], scratch)
+    trailer = loader.trailer(0, 0)
+    trailer.write_swap_info(SwapType.TEST, 0)
+    trailer.write_magic()
+    for step in (0, 2):
+        trailer.write_status(step, 8, 1)
+    rule = the_rule(options, loader, 0, Areas(tuple(areas)))
     assert (rule.name, rule.follows) == ("swap status", "the boot loader hangs")
 
 
 def test_slots_that_cannot_be_swapped() -> None:
-    areas = tuple(
-        FlashArea(f"slot {slot}", MemoryStorage(b"\xff" * 512 * count), (512,) * count, 8)
-        for slot, count in enumerate((16, 14))
+    areas = Areas(
+        tuple(
+            FlashArea(f"slot {slot}", MemoryStorage(b"\xff" * 512 * count), (512,) * count, 8)
+            for slot, count in enumerate((16, 14))
+        )
     )
     options = BootOptions(max_sectors=16)
     rule = the_rule(options, make_bootloader(options, areas), 0, areas)
@@ -143,7 +155,8 @@ def test_empty_slots_of_a_mode_that_picks(tmp_path: Path) -> None:
 
 
 def test_mark_that_a_revert_wants_is_told(tmp_path: Path) -> None:
-    assert "or its slot is erased" in rule_of(store(tmp_path), mode=Mode.DIRECT_XIP_WITH_REVERT).text
+    rule = rule_of(store(tmp_path), mode=Mode.DIRECT_XIP_WITH_REVERT)
+    assert "that ran and was not confirmed, is erased" in rule.text
 
 
 def test_modes_of_one_slot(tmp_path: Path) -> None:

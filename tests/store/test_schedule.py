@@ -1,9 +1,9 @@
 import pytest
 
-from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage
+from smp_dfu_host.mcuboot.flash import MemoryStorage
 from smp_dfu_host.store.faults import Fault, SlotRefusal
-from smp_dfu_host.store.listing import BootType, NextBoot
-from smp_dfu_host.store.schedule import find_slot, must_write
+from smp_dfu_host.store.listing import BootType, Listed, NextBoot, read_listed
+from smp_dfu_host.store.schedule import check_other, find_slot, must_write
 from tests.store.builders import hash_of, image
 
 A, B = 0, 1
@@ -50,29 +50,58 @@ def test_a_test_of_the_running_slot_is_refused_first(plan: NextBoot) -> None:
     assert refusal.value.fault is Fault.TEST_OF_RUNNING
 
 
-def areas(*images: bytes) -> tuple[FlashArea, ...]:
-    return tuple(FlashArea("slot", MemoryStorage(each.ljust(512, b"\xff")), (512,), 8) for each in images)
+def slots(*images: bytes) -> list[Listed | None]:
+    return [read_listed(MemoryStorage(each.ljust(512, b"\xff"))) for each in images]
 
 
 def test_the_first_slot_with_the_hash_is_found() -> None:
     first, second = image((1, 0, 0)), image((2, 0, 0))
-    assert find_slot(areas(first, second), hash_of(second), A, confirm=False) == B
-    assert find_slot(areas(first, first), hash_of(first), B, confirm=False) == A
+    assert find_slot(slots(first, second), hash_of(second), A, confirm=False) == B
+    assert find_slot(slots(first, first), hash_of(first), B, confirm=False) == A
 
 
 @pytest.mark.parametrize("digest", [None, b""])
 def test_without_a_hash_the_running_slot_is_meant(digest: bytes | None) -> None:
-    assert find_slot(areas(b"", b""), digest, B, confirm=True) == B
+    assert find_slot(slots(b"", b""), digest, B, confirm=True) == B
 
 
 @pytest.mark.parametrize("digest", [None, b"", bytes(31), bytes(33)])
 def test_a_hash_that_no_image_has_is_refused(digest: bytes | None) -> None:
     with pytest.raises(SlotRefusal) as refusal:
-        find_slot(areas(b""), digest, A, confirm=bool(digest))
+        find_slot(slots(b""), digest, A, confirm=bool(digest))
     assert refusal.value.fault is Fault.INVALID_HASH
 
 
 def test_a_hash_in_no_slot_is_not_found() -> None:
     with pytest.raises(SlotRefusal) as refusal:
-        find_slot(areas(image(), b""), bytes(32), A, confirm=True)
+        find_slot(slots(image(), b""), bytes(32), A, confirm=True)
     assert refusal.value.fault is Fault.HASH_NOT_FOUND
+
+
+def test_where_marks_are_free_only_a_test_of_the_running_slot_is_refused() -> None:
+    assert must_write(B, A, TEST_B, confirm=True, free=True)
+    assert must_write(A, A, REVERT_B, confirm=True, free=True)
+    with pytest.raises(SlotRefusal):
+        must_write(A, A, NORMAL_A, confirm=False, free=True)
+
+
+@pytest.mark.parametrize(
+    ("slot", "allowed", "denied"),
+    [
+        (0, "none", False),
+        (1, "none", False),
+        (2, "none", True),
+        (3, "none", True),
+        (2, "secondary", True),
+        (3, "secondary", False),
+        (2, "any", False),
+    ],
+)
+def test_other_images_are_confirmed_as_far_as_that_is_allowed(slot: int, allowed: str, denied: bool) -> None:
+    active = slot // 2 * 2
+    if not denied:
+        check_other(slot, active, allowed)
+        return
+    with pytest.raises(SlotRefusal) as refusal:
+        check_other(slot, active, allowed)
+    assert refusal.value.fault is Fault.OTHER_IMAGE

@@ -191,8 +191,12 @@ def test_load_refuses_what_the_boot_loader_would_refuse(tmp_path: Path) -> None:
     before = slot_bytes(tmp_path, 1)
     with refused(Fault.TOO_LARGE):
         slots.load(1, bytes(SLOT + 1))
-    for data in (b"no image", NEW[:-1] + b"\0", image(payload=bytes(SLOT - 200))):
-        with refused(Fault.INVALID_IMAGE):
+    for data, fault in (
+        (b"no image", Fault.BAD_HEADER),
+        (NEW[:-1] + b"\0", Fault.INVALID_IMAGE),
+        (image(payload=bytes(SLOT - 200)), Fault.TOO_LARGE),
+    ):
+        with refused(fault):
             slots.load(1, data)
     assert slot_bytes(tmp_path, 1) == before
     slots.load(1, b"no image", check=False)

@@ -4,16 +4,15 @@ import hashlib
 import itertools
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smp_dfu_host.config import BootloaderConfig, Config, FlashConfig
-from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage, PowerCut
+from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageVersion
 from smp_dfu_host.store.factory import make_image
 from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.store.survey import Part, Segment, image_segments, survey, survey_slots, swapping
+from smp_dfu_host.store.survey import Part, Segment, image_segments, present_images, survey, survey_slots
 
 SECTOR, SECTORS = 4096, 8
 SIZE = SECTOR * SECTORS
@@ -130,7 +129,6 @@ def test_survey_of_a_new_store(tmp_path: Path) -> None:
     assert (second.view, second.found.header, second.address) == (None, None, 0xC000 + SIZE)
     assert first.segments[-1].size == 48
     assert first.segments[-2].size == 16 * 3 * 8
-    assert not swapping(first, second)
 
 
 def test_direct_xip_has_no_status(tmp_path: Path) -> None:
@@ -139,22 +137,22 @@ def test_direct_xip_has_no_status(tmp_path: Path) -> None:
     assert first.segments[-1].size == 40
 
 
-@pytest.mark.parametrize("cut", range(5, 30, 2))
-def test_swap_is_under_way_once_the_mark_is_erased_and_until_copy_done(tmp_path: Path, cut: int) -> None:
-    """Operations 1 to 4 make the trailer of slot 0, 5 erases the mark in slot 1 (mcuboot-slots.md section 8)."""
-    made = store(tmp_path)
-    image = make_image(ImageVersion(2, 0, 0), bytes(5000))
-    made.load(1, image)
-    made.set_state(hashlib.sha256(image[:5032]).digest(), confirm=False)
-    with pytest.raises(PowerCut):
-        made.boot(cut_before=cut)
-    first, second = survey_slots(made)
-    assert swapping(first, second) is (cut > 5)
-    made.boot()
-    assert not swapping(*survey_slots(made))
-
-
-def test_slot_smaller_than_its_trailer_has_no_steps(tmp_path: Path) -> None:
-    flash, build = FlashConfig(sectors=2, sector_size=1024), BootloaderConfig(validate_primary=False)
+def test_slot_smaller_than_its_trailer_is_for_modes_without_steps(tmp_path: Path) -> None:
+    flash, build = FlashConfig(sectors=2, sector_size=1024), BootloaderConfig(mode="direct-xip")
     made = SlotStore(Config(store=tmp_path, flash=flash, bootloader=build))
     assert [each.steps for each in survey_slots(made)] == [0, 0]
+
+
+def test_offset_mode_shows_the_image_where_it_is(tmp_path: Path) -> None:
+    """An update lies one sector into slot 1, an image that was swapped out at its start."""
+    made = store(tmp_path, "swap-using-offset")
+    image = make_image(ImageVersion(2, 0, 0), bytes(5000))
+    made.load(1, image)
+    segments = survey_slots(made)[1].segments
+    assert [(each.part, each.offset) for each in segments[:2]] == [(Part.FREE, 0), (Part.HEADER, SECTOR)]
+    assert survey_slots(made)[1].found.valid
+    made.set_state(hashlib.sha256(image[:5032]).digest(), confirm=False)
+    made.boot()
+    old = survey_slots(made)[1]
+    assert (old.segments[0].part, old.segments[0].offset, old.found.valid) == (Part.HEADER, 0, True)
+    assert [listed and str(listed.header.version) for listed in present_images(made)] == ["2.0.0", "0.0.0"]

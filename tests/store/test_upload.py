@@ -231,6 +231,40 @@ def test_a_disk_error_is_a_store_error(tmp_path: Path) -> None:
         session.begin(step, OWNER, 0)
 
 
+def test_an_image_is_checked_when_it_has_arrived_and_not_only_at_the_end(tmp_path: Path) -> None:
+    slots, padded = store(tmp_path), NEW.ljust(SLOT, b"\xff")
+    session = uploads(slots, validate=True)
+    progress = [begin(session, first(padded))]
+    while not progress[-1].complete:
+        progress.append(go_on(session, progress[-1].off, padded))
+    assert [each.off for each in progress if each.checkable] == [-(-len(NEW) // 100) * 100]
+    assert session.finish() is False  # the sha is not that of the padded file
+
+
+def test_an_image_that_is_refused_on_arrival_leaves_nothing(tmp_path: Path) -> None:
+    slots = store(tmp_path)
+    broken = (NEW[:-1] + bytes([NEW[-1] ^ 1])).ljust(SLOT, b"\xff")
+    session = uploads(slots, validate=True)
+    begin(session, first(broken))
+    assert go_on(session, 100, broken, 2000).checkable
+    with refused(Fault.INVALID_IMAGE):
+        session.check()
+    assert slot_bytes(tmp_path, 1) == b"\xff" * SLOT
+    assert session.inspect(Chunk(2100, b"x"), 0).off == 0
+
+
+def test_an_image_without_tlvs_is_checked_as_soon_as_that_is_clear(tmp_path: Path) -> None:
+    data = bytearray(NEW.ljust(SLOT, b"\xff"))
+    end = len(NEW) - 40
+    data[end : end + 2] = b"no"
+    session = uploads(store(tmp_path), validate=True)
+    begin(session, first(bytes(data)))
+    assert not go_on(session, 100, bytes(data), end - 100).checkable
+    assert go_on(session, end, bytes(data), 100).checkable
+    with refused(Fault.NO_TLVS):
+        session.check()
+
+
 class UploadMachine(RuleBasedStateMachine):
     """Whatever gets in between, offsets are what a client was told, and a finished upload is what was sent."""
 

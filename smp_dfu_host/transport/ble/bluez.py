@@ -89,6 +89,7 @@ class BlueZ:
         self._devices.follow(self)
         await self._settle()
         self._spawn(self._keep())
+        self._spawn(self._mourn())
 
     async def _admission(self) -> Centrals:
         version = await bluez_version(self._bus)
@@ -208,16 +209,9 @@ class BlueZ:
             old.close()
         channel = self._channels[path] = Channel(lambda ended: self._channel_ended(path, ended))
         mtu = options["mtu"].value if "mtu" in options else MIN_MTU
-        self._spawn(self._pass(message, mtu, channel))
+        self._bus.answer(message, "hq", [0, mtu], [channel.theirs.fileno()])
+        channel.passed()
         return True
-
-    async def _pass(self, call: Message, mtu: int, channel: Channel) -> None:
-        try:
-            await self._bus.answer_with_fd(call, "hq", [0, mtu], channel.theirs.fileno())
-        except BusError:
-            channel.close()
-        else:
-            channel.passed()
 
     def _channel_ended(self, path: str, channel: Channel) -> None:
         """Fall back to PropertiesChanged: the central unsubscribed, or another one left (BlueZ issue 1452)."""
@@ -241,6 +235,11 @@ class BlueZ:
             await self._wake.wait()
             self._wake.clear()
             await self._try_to_settle()
+
+    async def _mourn(self) -> None:
+        await self._bus.lost()
+        log.error("the system D-Bus is gone; there is no Bluetooth until the server is started again")
+        self._close_links()
 
     async def _try_to_settle(self) -> None:
         try:

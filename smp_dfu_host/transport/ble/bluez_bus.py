@@ -8,6 +8,7 @@ pinned by tests/transport/ble/test_bluez_contract.py.
 # mypy: disable-error-code="no-untyped-call"
 
 import asyncio
+import os
 import socket
 from array import array
 from collections.abc import Sequence
@@ -59,6 +60,19 @@ class PatientWriter(message_bus._MessageWriter):  # noqa: SLF001  (the one place
     buf: memoryview | None
     """The message under way."""
 
+    def buffer_message(self, msg: Message, future: "asyncio.Future[None] | None" = None) -> None:
+        """Queue a message; its descriptors are duplicated, so that the caller may close them at once."""
+        fds = [os.dup(fd) for fd in msg.unix_fds or ()]
+        self.messages.put_nowait((msg._marshall(negotiate_unix_fd=True), fds, future))  # noqa: SLF001
+
+    def drop(self) -> None:
+        """Close the descriptors of what will not be written any more."""
+        while not self.messages.empty():
+            _, fds, _ = self.messages.get_nowait()
+            self._close(fds)
+        self._close(self.unix_fds or [])
+        self.unix_fds = None
+
     def write_callback(self) -> None:
         """Write what the socket takes (called whenever it is writable)."""
         try:
@@ -90,9 +104,14 @@ class PatientWriter(message_bus._MessageWriter):  # noqa: SLF001  (the one place
         if self.unix_fds:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", self.unix_fds))]
             self.offset += self.sock.sendmsg([rest], rights)
+            self._close(self.unix_fds)
             self.unix_fds = None
         else:
             self.offset += self.sock.send(rest)
+
+    def _close(self, fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
 
 
 class Bus(message_bus.MessageBus):
@@ -101,6 +120,7 @@ class Bus(message_bus.MessageBus):
     def __init__(self) -> None:
         super().__init__(bus_type=BusType.SYSTEM, negotiate_unix_fd=True, auth=AuthExternal())
         self._writer = PatientWriter(self)
+        self._disconnect_future.add_done_callback(_look)
 
     @classmethod
     async def open(cls) -> "Bus":
@@ -131,14 +151,15 @@ class Bus(message_bus.MessageBus):
 
     def send(self, msg: Message) -> "asyncio.Future[None]":  # type: ignore[override]  # as dbus_next.aio has it
         """Send a message; the future is done when the socket has taken it."""
+        future: asyncio.Future[None]
         if self._disconnected or self._user_disconnect:
             # dbus-next would watch a descriptor that may be somebody else's by now
-            future: asyncio.Future[None] = self._loop.create_future()
+            future = self._loop.create_future()
             future.set_exception(EOFError("the D-Bus connection is closed"))
-            future.exception()  # not every caller waits
-            return future
-        sent: asyncio.Future[None] = super().send(msg)
-        return sent
+        else:
+            future = super().send(msg)
+        future.add_done_callback(_look)
+        return future
 
     async def ask(self, path: str, method: str, signature: str = "", *body: object, to: str = "org.bluez") -> list[Any]:
         """Call `interface.Method` of an object and return what it answers.
@@ -172,26 +193,32 @@ class Bus(message_bus.MessageBus):
                 "/org/freedesktop/DBus", "org.freedesktop.DBus.AddMatch", "s", rule, to="org.freedesktop.DBus"
             )
 
-    async def answer_with_fd(self, call: Message, signature: str, body: Sequence[object], fd: int) -> None:
-        """Answer a call and pass a descriptor along, which the caller closes afterwards.
+    def answer(self, call: Message, signature: str, body: Sequence[object], fds: Sequence[int] = ()) -> None:
+        """Answer a call; descriptors to pass along may be closed as soon as this returns."""
+        self.send(Message.new_method_return(call, signature, list(body), unix_fds=list(fds)))
 
-        Raises:
-            BusError: If the connection is lost.
-        """
-        try:
-            await self.send(Message.new_method_return(call, signature, list(body), unix_fds=[fd]))
-        except (OSError, EOFError) as exc:
-            raise BusError("closed", NO_BUS.format(reason="the connection was lost")) from exc
+    async def lost(self) -> None:
+        """Return when the connection is gone."""
+        with suppress(OSError, EOFError):
+            await asyncio.shield(self._disconnect_future)
 
     async def close(self) -> None:
         """Disconnect; can be called twice."""
         if not self._user_disconnect and not self._disconnected:
             self.disconnect()
-            with suppress(OSError, EOFError, TimeoutError):
+            with suppress(TimeoutError):
                 async with asyncio.timeout(1):
-                    await self.wait_for_disconnect()
+                    await self.lost()
         self._release()
 
     def _release(self) -> None:
+        if writer := getattr(self, "_writer", None):
+            writer.drop()
         self._stream.close()
         self._sock.close()
+
+
+def _look(done: "asyncio.Future[None]") -> None:
+    """Look at a future's exception: not every caller waits, and asyncio reports those that nobody has seen."""
+    if not done.cancelled():
+        done.exception()

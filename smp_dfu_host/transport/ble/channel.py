@@ -29,8 +29,7 @@ class Channel:
     def passed(self) -> None:
         """Close our copy of the end that bluetoothd has got, and watch for the end of its copy."""
         self.theirs.close()
-        if not self._closed:
-            self._loop.add_reader(self._ours, self._readable)
+        self._loop.add_reader(self._ours, self._readable)
 
     async def send(self, value: bytes) -> None:
         """Send one notification; wait while bluetoothd is behind.

@@ -24,7 +24,7 @@ _INFO = struct.Struct("=H6sBBHI")
 
 
 def incoming(adapter: str) -> frozenset[str] | None:
-    """Return the addresses of the centrals that are connected to an adapter such as `hci0`; None if it cannot be told."""
+    """Return the addresses of the centrals that are connected to an adapter, such as `hci0`; None if unknown."""
     answer = bytearray(_REQUEST.size + MAX_CONNECTIONS * _INFO.size)
     try:
         _REQUEST.pack_into(answer, 0, int(adapter.removeprefix("hci")), MAX_CONNECTIONS)

@@ -184,6 +184,7 @@ class Centrals:
         self._single = single
         self._changed = changed
         self._links: dict[str, BleLink] = {}
+        self._refused: set[str] = set()
         self._inbox: Inbox | None = None
 
     @property
@@ -211,8 +212,7 @@ class Centrals:
         if link := self._links.get(key):
             return link
         if self._inbox is None or self.full:
-            log.info("ble %s: refused, %s", self._gatt.address(key), "busy" if self._inbox else "offline")
-            self._gatt.disconnect(key)
+            self._refuse(key)
             return None
         link = self._links[key] = BleLink(self._gatt, key, self._inbox, self._limits)
         log.debug("%s: connected", link.peer)
@@ -237,9 +237,17 @@ class Centrals:
 
     def disconnected(self, key: str) -> None:
         """Forget a central; nothing of its connection reaches its next one."""
+        self._refused.discard(key)
         if not (link := self._links.pop(key, None)) or self._inbox is None:
             return
         link.close()
         log.debug("%s: disconnected", link.peer)
         self._inbox.left(link)
         self._changed()
+
+    def _refuse(self, key: str) -> None:
+        """Disconnect a central, once however much it writes until it falls."""
+        if key not in self._refused:
+            self._refused.add(key)
+            log.info("ble %s: refused, %s", self._gatt.address(key), "busy" if self._inbox else "offline")
+            self._gatt.disconnect(key)

@@ -161,10 +161,10 @@ class Bluetoothd:
     async def start(self) -> None:
         self._bus = await MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=True).connect()
         self._bus.add_message_handler(self._message)
+        await self._bus.request_name("org.bluez")
         self._bus.export("/org/bluez", self.agents)
         for interface in (self.adapter, GattManager(self), AdvertisingManager(self)):
             self._bus.export(ADAPTER, interface)
-        await self._bus.request_name("org.bluez")
 
     async def stop(self) -> None:
         self._bus.disconnect()

@@ -194,6 +194,19 @@ async def test_a_new_subscription_replaces_the_old_socket(rig: Rig) -> None:
         assert new.recv(100) == HELLO
 
 
+async def test_a_socket_that_closes_before_it_was_passed_costs_nobody_else_anything(rig: Rig) -> None:
+    """dbus-next ends the connection when it writes a message whose descriptor was closed meanwhile."""
+    await rig.online()
+    path = rig.connect()
+    old, new = await asyncio.gather(rig.daemon.subscribe(path), rig.daemon.subscribe(path))
+    with old, new:
+        assert await at_end(old)
+        await rig.daemon.write(path, HELLO)
+        link, _ = await rig.inbox.next()
+        await link.send(HELLO)
+        assert new.recv(100) == HELLO
+
+
 async def test_connecting_and_disconnecting_are_told(rig: Rig) -> None:
     await rig.online()
     path = rig.connect()

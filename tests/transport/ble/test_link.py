@@ -231,6 +231,9 @@ async def test_a_single_central_keeps_its_link_and_the_second_is_dropped(rig: Ma
     assert one.centrals.full
     one.centrals.written(B, message(b"second"), 23)
     one.centrals.subscribed(B)
+    assert one.gatt.dropped == [B]
+    one.centrals.disconnected(B)
+    one.centrals.written(B, message(b"again"), 23)
     assert one.gatt.dropped == [B, B]
     assert one.centrals.keys == (A,)
     assert (await one.inbox.next())[1] == message(b"first")
