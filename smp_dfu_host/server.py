@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 WATCH_S = 1.0
 """How often the slots are looked at while no image boots, in seconds."""
 
+BOOTLOADER = 1
+"""The boot mode that asks for the boot loader (zephyr include/zephyr/retention/bootmode.h, BOOT_MODE_TYPE_BOOTLOADER)."""
+
 Line = Mapping[str, Any]
 
 
@@ -120,13 +123,14 @@ class Server:
             if not announced:
                 self._on_ready(self._ready_line(device.store, endpoints))
                 announced = True
-            await device.reset.asked()
-            result = await self._reset(device)
+            result = await self._reset(device, await device.reset.asked())
 
-    async def _reset(self, device: "_Device") -> BootResult:
+    async def _reset(self, device: "_Device", request: ResetRequest) -> BootResult:
         """Drop the links and run the boot loader, side by side: BlueZ takes two seconds to drop a link."""
         async with device.worker.paused():
-            result, _ = await asyncio.gather(boot(device.store), self._offline())
+            result, _ = await asyncio.gather(
+                boot(device.store, loader=request.boot_mode == BOOTLOADER), self._offline()
+            )
             device.module.reset_done()
         return result
 
@@ -177,26 +181,34 @@ class _Reset:
 
     def __init__(self, delay_ms: int) -> None:
         self._delay_s = delay_ms / 1000
+        self._asked: ResetRequest | None = None
         self._due = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, request: ResetRequest) -> None:
-        """Reset after the delay; one that is on its way already is not put off."""
-        mode = f" into boot mode {request.boot_mode}: there is none here, so a plain one" if request.boot_mode else ""
+        """Reset after the delay; one that is on its way already is not put off, nor changed."""
+        mode = f", boot mode {request.boot_mode}" if request.boot_mode else ""
         log.info("%s: reset%s", request.peer, mode)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._delay_s, self._due.set)
+        if self._asked is None:
+            self._asked = request
+            asyncio.get_running_loop().call_later(self._delay_s, self._due.set)
 
-    async def asked(self) -> None:
-        """Return when a reset is due."""
+    async def asked(self) -> ResetRequest:
+        """Wait until a reset is due, and return what was asked for."""
         await self._due.wait()
         self._due.clear()
-        self._timer = None
+        assert self._asked is not None  # noqa: S101  (for the type checker)
+        request, self._asked = self._asked, None
+        return request
 
 
-async def boot(store: SlotStore) -> BootResult:
-    """Run the boot loader off the event loop, and log what it did."""
-    result = await asyncio.to_thread(store.boot)
+async def boot(store: SlotStore, *, loader: bool = False) -> BootResult:
+    """Run the boot loader off the event loop, and log what it did.
+
+    Args:
+        store: The slots.
+        loader: In firmware-loader mode, have the loader in slot 1 run. Other modes have nothing else to run.
+    """
+    result = await asyncio.to_thread(store.boot, loader=loader)
     for action in result.actions:
         log.info("boot loader: %s", action)
     return result

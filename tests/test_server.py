@@ -74,15 +74,20 @@ async def back(client: Client) -> None:
             return
 
 
-async def reset(client: Client) -> None:
-    """Reset, and wait until the target has gone and come back."""
-    assert await client.reset() == {}
+async def gone(client: Client) -> None:
+    """Wait until the target does not answer any more."""
     async with asyncio.timeout(10):
         while True:
             try:
                 await client.echo("still there", timeout_s=0.05)
             except TimeoutError:
-                break
+                return
+
+
+async def reset(client: Client) -> None:
+    """Reset, and wait until the target has gone and come back."""
+    assert await client.reset() == {}
+    await gone(client)
     await back(client)
 
 
@@ -122,6 +127,19 @@ async def test_requests_are_served_until_the_reset(tmp_path: Path) -> None:
         await device.reset()
         await device.reset()
         assert await device.echo("still here") == "still here"
+
+
+async def test_reset_into_the_boot_loader_runs_the_firmware_loader(tmp_path: Path) -> None:
+    made = config(tmp_path, bootloader={"mode": "firmware-loader"})
+    SlotStore(made).load(1, V2)
+    async with client(made) as device:
+        assert await running_version(device) == "0.0.0"
+        assert await device.write(0, 5, {"boot_mode": 1}) == {}
+        await gone(device)
+        await back(device)
+        assert await running_version(device) == "2.0.0"
+        await reset(device)
+        assert await running_version(device) == "0.0.0"
 
 
 async def test_upload_does_not_survive_a_reset(tmp_path: Path) -> None:

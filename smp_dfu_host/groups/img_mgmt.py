@@ -213,7 +213,7 @@ class ImageGroup(Group):
         log.info("%s: upload of %s bytes to slot %s", context.peer, step.size, step.slot)
         self._tell(Event.IMG_DFU_STARTED, DfuStarted(context.peer, step.image, step.slot, step.size))
         if self._check_upload and await asyncio.to_thread(self._uploads.holds, step):
-            self._uploads.drop()
+            await asyncio.to_thread(self._uploads.skip, step)
             return True
         await asyncio.to_thread(self._uploads.begin, step, context.peer.owner, self.services.lock.counter)
         return False

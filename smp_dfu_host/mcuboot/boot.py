@@ -210,6 +210,8 @@ class Bootloader:
         if not (self._options.mode.updates or self._options.mode.picks_slot):
             check_loadable(header, area.size)
             return SingleFlow(context).validate(state, slot)
+        if self._options.mode.picks_slot:
+            return context.check_image(state, slot, PickFlow(context).max_image_size(state.pair, slot))
         return context.check_image(state, slot, self.max_image_size(image))
 
     def incompatible(self, image: int) -> str:

@@ -188,7 +188,9 @@ class SlotStore:
             try:
                 result = make_bootloader(options, areas, counters).boot()
             except PowerCut as exc:
-                cut = replace(state, boots=number, counters=tuple(counters))
+                cut = replace(
+                    state, boots=number, counters=tuple(counters), rolled_back=state.rolled_back | self._going_back()
+                )
                 self._keep(overlays, cut, history.cut(number, meter.ops, str(exc)))
                 raise
             self._keep(overlays, _booted(state, result, self._list(areas)), history.booted(number, result))
@@ -326,10 +328,13 @@ class SlotStore:
     def writing(self, slot: int) -> Iterator[FlashArea]:
         """Give a slot as flash to change in place, for a new image; what was known of the old one is forgotten."""
         with self._files.exclusive(), self._files.areas() as (areas, _):
-            state = self.state()
-            if slot in state.rolled_back:
-                replace_durably(self.layout.state, state.without_rollback(slot).dump())
+            self._forget_rollback(slot)
             yield areas[slot]
+
+    def renew(self, slot: int) -> None:
+        """Take the image in a slot for a new one, as if it had been uploaded again."""
+        with self._files.exclusive():
+            self._forget_rollback(slot)
 
     def drop_upload(self, owner: str) -> None:
         """Forget the upload session if it is this owner's; a later upload begins at offset 0."""
@@ -343,6 +348,26 @@ class SlotStore:
             self.layout.upload.unlink(missing_ok=True)
         except OSError as exc:
             raise StoreError(f"{self.layout.upload}: {exc.strerror}") from exc
+
+    def _forget_rollback(self, slot: int) -> None:
+        state = self.state()
+        if slot in state.rolled_back:
+            replace_durably(self.layout.state, state.without_rollback(slot).dump())
+
+    def _going_back(self) -> dict[int, str]:
+        """Return what a revert is about to put into slot 1 of each image, as hashes.
+
+        The boot that finishes a revert does not know any more that it is one. What is told here and does not come to
+        lie there is forgotten by that boot.
+        """
+        if not self.options.mode.swaps:
+            return {}
+        going = {}
+        for image in range(self.layout.images):
+            plan, running = self.next_boot(image), self.listed(image * SLOTS_OF_IMAGE)
+            if plan.type is BootType.REVERT and running:
+                going[plan.slot] = running.hash.hex()
+        return going
 
     def _next_boot(self, image: int, areas: Areas, state: BootState) -> NextBoot:
         active, listed = self._active(image, state), self._list(areas)

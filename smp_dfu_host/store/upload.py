@@ -175,6 +175,11 @@ class Uploads:
                 state.update(areas[step.slot].read(base + offset, min(_CHUNK, step.size - offset)))
         return state.digest() == step.sha
 
+    def skip(self, step: Step) -> None:
+        """End an upload of what the slot holds already: it counts as uploaded all the same."""
+        self.drop()
+        self._store.renew(step.slot)
+
     def begin(self, step: Step, owner: str, counter: int) -> None:
         """Open a session for a first chunk: erase the sectors that it needs, and the trailer's.
 

@@ -8,9 +8,10 @@ import pytest
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import BleTransport
+from smp_dfu_host.transport.ble.bluez_bus import Bus
 from smp_dfu_host.transport.ble.bluez_version import DIRECTED, bluez_version
 from smp_dfu_host.transport.ble.link import fragment_size
-from tests.ble.conftest import CENTRAL, DUMMY, NAME, SECOND, SERVER, Bus, Daemon, EchoInbox, eventually, objects
+from tests.ble.conftest import CENTRAL, DUMMY, NAME, SECOND, SERVER, Daemon, EchoInbox, eventually, objects
 from tests.ble.raw_central import MEDIUM, AttError, RawCentral, shown
 
 pytestmark = pytest.mark.ble

@@ -122,36 +122,5 @@ async def test_smpclient_updates_the_target_over_bluetooth(tmp_path: Path) -> No
             assert running_image(await images(confirming)) == ("2.0.0", False)
             assert running_image(await mark(confirming, None, confirm=True)) == ("2.0.0", True)
         print(f"{speed:.1f} kB/s; fell {fell - asked:.1f} s after the reset, reconnected {back - fell:.1f} s later")
-    devices = (interfaces.get("org.bluez.Device1", {}) for interfaces in (await objects()).values())
-    return not any(device.get("Connected") for device in devices)
-
-
-async def test_smpclient_updates_the_target_over_bluetooth(tmp_path: Path) -> None:
-    await forget_devices()
-    adapter = await other_adapter()
-    config, new = write_config(tmp_path, adapter)
-    async with running(config) as target:
-        assert target.ready["transports"] == [
-            {"transport": "ble", "adapter": adapter, "address": shown(int(adapter[-1]))}
-        ]
-        async with client(target) as updating:
-            assert running_image(await images(updating)) == ("1.0.0", True)
-            began = time.monotonic()
-            async for _ in updating.upload(new, upgrade=False, first_timeout_s=EMULATED_S):
-                pass
-            speed = len(new) / 1000 / (time.monotonic() - began)
-            waiting = [image for image in await images(updating) if not image.active]
-            await mark(updating, waiting[0].hash, confirm=False)
-            await updating.request(ResetWrite())
-            asked = time.monotonic()
-            await eventually(has_fallen, EMULATED_S)
-            fell = time.monotonic()
-        async with asyncio.timeout(EMULATED_S), client(target) as confirming:
-            back = time.monotonic()
-            assert running_image(await images(confirming)) == ("2.0.0", False)
-            assert running_image(await mark(confirming, None, confirm=True)) == ("2.0.0", True)
-        print(
-            f"{speed:.1f} kB/s; the link fell {fell - asked:.1f} s after the reset, reconnected {back - fell:.1f} s later"
-        )
     devices = [held["org.bluez.Device1"] for held in (await objects()).values() if "org.bluez.Device1" in held]
     assert [device["Bonded"] for device in devices] == [True, True]

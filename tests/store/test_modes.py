@@ -150,6 +150,17 @@ def test_the_higher_version_runs_where_marks_do_not_count(tmp_path: Path, mode: 
     assert flags(slots) == {1: "active confirmed"}
 
 
+def test_each_slot_of_direct_xip_has_its_own_room(tmp_path: Path) -> None:
+    slots = store(tmp_path, bootloader={"mode": "direct-xip"}, flash={"slots": ["512x16", "512x32"], "max_sectors": 32})
+    slots.boot()
+    upload(slots, version(NEW, "", bytes(12_000)))
+    slots.boot()
+    assert running(slots) == "2.0.0"
+    with pytest.raises(SlotRefusal) as refusal:
+        upload(slots, version((3, 0, 0), "", bytes(SLOT - 100)))
+    assert refusal.value.fault is Fault.TOO_LARGE
+
+
 @pytest.mark.parametrize("mode", REVERTING)
 def test_with_revert_an_unmarked_image_is_erased_and_a_tested_one_runs_once(tmp_path: Path, mode: str) -> None:
     slots, data = made(tmp_path, mode), version(NEW, mode)

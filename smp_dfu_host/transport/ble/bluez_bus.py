@@ -26,6 +26,9 @@ from smp_dfu_host.errors import TransportError
 ANSWER_S = 10.0
 """Longest wait for the answer to a D-Bus call; Device1.Disconnect takes 2.2 s, the rest milliseconds."""
 
+MESSAGES_A_TURN = 16
+"""How many messages are taken before everything else has its turn; 100 us each."""
+
 NO_BUS = "no system D-Bus ({reason}); start it: systemctl start dbus (Debian: apt install dbus)"
 NO_BLUETOOTHD = "bluetoothd is not running; start it: systemctl start bluetooth (Debian: apt install bluez)"
 NO_PERMISSION = (
@@ -148,6 +151,17 @@ class Bus(message_bus.MessageBus):
         except OSError:
             self._release()  # dbus-next leaves them open
             raise
+
+    def _message_reader(self) -> None:
+        """Take some messages; dbus-next takes all, and a central that writes without end would stop everything else."""
+        try:
+            for _ in range(MESSAGES_A_TURN):
+                if not self._unmarshaller.unmarshall():
+                    return
+                self._on_message(self._unmarshaller.message)
+                self._unmarshaller = self._create_unmarshaller()
+        except (OSError, EOFError, ValueError, TypeError) as exc:
+            self._finalize(exc)
 
     def send(self, msg: Message) -> "asyncio.Future[None]":  # type: ignore[override]  # as dbus_next.aio has it
         """Send a message; the future is done when the socket has taken it."""

@@ -67,6 +67,20 @@ async def test_a_burst_that_fills_the_socket_is_written_in_order(bus: Bus) -> No
 
 
 @needs_dbus
+async def test_a_flood_of_messages_leaves_others_their_turn(bus: Bus) -> None:
+    """Stock dbus-next goes on as long as there is one more message."""
+    got: list[int] = []
+    bus.add_message_handler(lambda message: got.append(message.body[0]) if message.member == "Number" else None)
+    await asyncio.gather(*(bus.send(to_itself(bus, number)) for number in range(500)))
+    largest = 0
+    async with asyncio.timeout(20):
+        while (before := len(got)) < 500:
+            await asyncio.sleep(0)
+            largest = max(largest, len(got) - before)
+    assert largest <= bluez_bus.MESSAGES_A_TURN
+
+
+@needs_dbus
 async def test_an_error_answer_is_raised_with_its_name(bus: Bus) -> None:
     with pytest.raises(BusError, match="bluetoothd") as refused:
         await bus.ask("/", "org.freedesktop.DBus.NoSuchMethod", to="org.freedesktop.DBus")

@@ -27,6 +27,9 @@ from smp_dfu_host.transport.ble import bluez_bus, bluez_gatt
         (message_bus._MessageWriter.__init__, "self bus"),
         (message_bus._MessageWriter.write_callback, "self"),
         (message_bus.MessageBus.__init__, "self bus_address bus_type auth negotiate_unix_fd"),
+        (message_bus._MessageWriter.buffer_message, "self msg future"),
+        (message_bus.MessageBus._message_reader, "self"),
+        (message_bus.MessageBus._create_unmarshaller, "self"),
         (message_bus.MessageBus.send, "self msg"),
         (message_bus.MessageBus.call, "self msg"),
         (message_bus.MessageBus.introspect, "self bus_name path timeout"),
@@ -62,7 +65,7 @@ def test_a_function_that_we_override_or_call_has_the_parameters_that_we_know(
     ("function", "names"),
     [
         (message_bus._MessageWriter.__init__, "messages negotiate_unix_fd bus sock loop buf fd offset unix_fds fut"),
-        (message_bus.MessageBus.__init__, "_negotiate_unix_fd _loop _writer"),
+        (message_bus.MessageBus.__init__, "_negotiate_unix_fd _loop _writer _unmarshaller _disconnect_future"),
         (BaseMessageBus.__init__, "_disconnected _user_disconnect"),
         (BaseMessageBus._setup_socket, "_sock _stream _fd"),
         (BlueZGattCharacteristic.__init__, "path _flags _value _service"),
