@@ -37,6 +37,8 @@ class SmpConfig:
     """Told to clients by the params command (CONFIG_MCUMGR_TRANSPORT_NETBUF_COUNT)."""
     queue_size: int = option(64, between(1, 4096))
     """Requests that may wait; datagrams beyond it are dropped and counted, streams wait."""
+    groups: tuple[str, ...] = option(())
+    """The groups that are served, by entry point name, such as `os_mgmt`; empty: all that are installed."""
 
 
 @dataclass(frozen=True, slots=True)

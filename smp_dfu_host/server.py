@@ -11,7 +11,7 @@ same device comes back under the same name.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ WATCH_S = 1.0
 """How often the slots are looked at while no image boots, in seconds."""
 
 BOOTLOADER = 1
-"""The boot mode that asks for the boot loader (zephyr include/zephyr/retention/bootmode.h, BOOT_MODE_TYPE_BOOTLOADER)."""
+"""The boot mode that asks for the boot loader (zephyr include/zephyr/retention/bootmode.h)."""
 
 Line = Mapping[str, Any]
 
@@ -68,7 +68,7 @@ class Server:
         self.events = EventManager(asyncio.get_running_loop())
         self._config = config
         self._on_ready = on_ready or (lambda _line: None)
-        self._kinds = group_kinds()
+        self._kinds = group_kinds(config.smp.groups)
         self._transports = make_transports(config)
 
     async def run(self) -> int:
@@ -235,17 +235,20 @@ def failure(result: BootResult) -> str:
     return f"{why}; put a valid image there: smp-dfu-host slots load FILE --slot 0"
 
 
-def group_kinds() -> list[type[Group]]:
-    """Return every group's class that is installed, ours and other people's.
+def group_kinds(names: Sequence[str] = ()) -> list[type[Group]]:
+    """Return the classes of those groups in that order, or of every group that is installed.
 
     Raises:
+        ConfigError: If one is not installed.
         PluginError: If one cannot be loaded, or is no group.
     """
     kinds = plugins.load(plugins.GROUPS)
     for name, kind in kinds.items():
         if not issubclass(kind, Group):
             raise PluginError(f"entry point {name}: {kind.__qualname__} is no {Group.__module__}.{Group.__qualname__}")
-    return list(kinds.values())
+    if missing := [name for name in names if name not in kinds]:
+        raise ConfigError(f"smp.groups: {', '.join(missing)} not installed; there are {', '.join(kinds)}")
+    return [kinds[name] for name in names or kinds]
 
 
 def make_transports(config: Config) -> list[Transport]:

@@ -220,6 +220,21 @@ async def test_cancellation_closes_the_transports(tmp_path: Path) -> None:
     assert not link.is_symlink()
 
 
+async def test_only_the_groups_that_are_configured_are_served(tmp_path: Path) -> None:
+    async with client(config(tmp_path, smp={"groups": ["os_mgmt"]})) as device:
+        assert await device.echo("here") == "here"
+        assert await device.read(1, 0) == {"rc": 8}
+
+
+def test_groups_come_in_the_order_that_is_asked_for() -> None:
+    assert [kind.id for kind in group_kinds(["img_mgmt", "os_mgmt"])] == [1, 0]
+
+
+def test_group_that_is_not_installed_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match=r"smp\.groups: nobody not installed; there are .*os_mgmt"):
+        group_kinds(["nobody", "os_mgmt"])
+
+
 def test_group_that_is_no_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smp_dfu_host.plugins.load", lambda _kind: {"stranger": Path})
     with pytest.raises(PluginError, match="entry point stranger: Path is no"):

@@ -188,9 +188,8 @@ class SlotStore:
             try:
                 result = make_bootloader(options, areas, counters).boot()
             except PowerCut as exc:
-                cut = replace(
-                    state, boots=number, counters=tuple(counters), rolled_back=state.rolled_back | self._going_back()
-                )
+                gone = {**state.rolled_back, **self._going_back()}
+                cut = replace(state, boots=number, counters=tuple(counters), rolled_back=gone)
                 self._keep(overlays, cut, history.cut(number, meter.ops, str(exc)))
                 raise
             self._keep(overlays, _booted(state, result, self._list(areas)), history.booted(number, result))

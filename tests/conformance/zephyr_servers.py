@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from smp_dfu_host import plugins
 from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageHeader, ImageVersion
 
 READY_S = 60.0
@@ -201,7 +202,7 @@ def connect(setup: Setup, endpoint: dict[str, str]) -> Line:
 def configuration(setup: Setup, folder: Path) -> str:
     """Return the configuration of a server like the recorded one: its buffers, its slots, its image."""
     sections: dict[str, dict[str, object]] = {
-        "smp": {"buf_size": setup.buf_size, "buf_count": setup.buf_count},
+        "smp": {"buf_size": setup.buf_size, "buf_count": setup.buf_count, "groups": groups(setup)},
         "dfu": {"confirm_at_start": False},
         "bootloader": {"validate_primary": False},
         "flash": {"sector_size": setup.sector_size, "sectors": setup.sectors},
@@ -218,6 +219,11 @@ def configuration(setup: Setup, folder: Path) -> str:
     for name, values in sections.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
+
+
+def groups(setup: Setup) -> list[str]:
+    """Return the groups of such a server, as far as there are any; those without a slot have no image group."""
+    return [name for name in plugins.load(plugins.GROUPS) if setup.hash or name != "img_mgmt"]
 
 
 def image_with(digest: bytes) -> bytes:

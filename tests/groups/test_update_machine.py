@@ -1,21 +1,22 @@
-"""Updates through SMP in every mode, against a model in words (update_model.py): upload, test, confirm, erase, reset, cut.
+"""Updates through SMP in every mode, against a model in words (update_model.py).
+
+Upload, test, confirm, erase, reset and power cuts, in any order.
 
 In swap-using-scratch and swap-using-move a bootable image always remains, and a confirmed one is kept until another is
 confirmed. In the other modes what is listed and what runs is what the model says. Where modes have ways of their own,
 each has a test with a name, here or in:
 
+    test_update_exceptions  what only clients can bring about, or see
     tests/mcuboot           traps of the boot loader that clients cannot bring about: marks and slots of every kind
     tests/store/test_modes  what the modes do with marks, versions and an upload
     tests/store/test_cuts   the torn last write of a test
 """
 
-import asyncio
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import cast
 
-import cbor2
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -29,82 +30,16 @@ from hypothesis.stateful import (
 )
 
 from smp_dfu_host.config import MODES
-from smp_dfu_host.dispatch.router import Router
-from smp_dfu_host.groups.img_mgmt import ImageGroup
-from smp_dfu_host.groups.os_mgmt import OsGroup
 from smp_dfu_host.mcuboot.flash import PowerCut
-from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.wire.header import Header
-from tests.fakes import Bench, FakeLink, FakeStore
-from tests.groups.update_model import SECTOR, Made, Model, PickModel, Refused, Reply, Slot, UpdateModel, model_of
-from tests.store.builders import config, hash_of, image
+from tests.groups.update_model import SECTOR, Made, Model, Refused, Reply, Slot, UpdateModel, model_of
+from tests.groups.update_target import ERASE, FLASH, IMAGE, STATE, UPLOAD, WRITE, Target, entries, made
 
-READ, WRITE = 0, 2
-OS, IMAGE = 0, 1
-STATE, UPLOAD, ERASE, RESET = 0, 1, 5, 5
-FLASH = {"sector_size": SECTOR, "sectors": 8, "max_sectors": 16}
 KEEPING = ("swap-using-scratch", "swap-using-move")
 """Modes in which nothing confirmed is ever lost."""
-FLAGS = ("active", "confirmed", "pending", "permanent")
 PART = 3000
 """Bytes of a part of an upload."""
-MEMORY = "/dev/shm"  # noqa: S108  (a folder of its own is made in it)
+MEMORY = "/dev/shm"
 """Where stores are made if there is such a place: every step syncs files, which takes a disk most of the time."""
-RAM_LOAD = {"flags": 0x20, "load_addr": 0x20000000}
-
-
-def made(mode: str, version: int, payload: bytes, *, good: bool = True) -> Made:
-    """Return an image; a bad one has another payload than its hash says."""
-    data = image((version, 0, 0), payload, **(RAM_LOAD if "ram-load" in mode else {}))
-    digest = hash_of(data)
-    return Made(version, data if good else data[:32] + bytes([data[32] ^ 1]) + data[33:], digest, good)
-
-
-class Target:
-    """A device with a client: a store on a folder, and requests to the groups in front of it.
-
-    Args:
-        folder: Where the store lies.
-        sections: The configuration.
-    """
-
-    def __init__(self, folder: Path, **sections: Any) -> None:
-        self._folder, self._sections = folder, sections
-        self._runner = asyncio.Runner()
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin a new process."""
-        settled = config(self._folder, **self._sections)
-        self.store = SlotStore(settled)
-        self._parts = Bench(config=settled, store=cast("FakeStore", self.store))
-        groups = [ImageGroup(self._parts.services), OsGroup(self._parts.services)]
-        self._router = Router(groups, self._parts.hooks, self._parts.stats)
-        self._link = FakeLink()
-
-    def close(self) -> None:
-        """End the client."""
-        self._runner.close()
-
-    def ask(self, op: int, group: int, command: int, body: object = None) -> dict[str, Any]:
-        """Return the body of the reply."""
-        return self._runner.run(self._ask(op, group, command, {} if body is None else body))
-
-    async def _ask(self, op: int, group: int, command: int, body: object) -> dict[str, Any]:
-        payload = cbor2.dumps(body)
-        header = Header(op, 1, 0, len(payload), group, 7, command)
-        (reply,) = [reply async for reply in self._router.respond(self._link, header.pack() + payload)]
-        return dict(cbor2.loads(reply[Header.SIZE :]))
-
-    def reset(self) -> None:
-        """Ask for a reset; what follows is the caller's."""
-        assert self.ask(WRITE, OS, RESET) == {}
-        assert len(self._parts.resets) == 1
-        self._parts.resets.clear()
-
-    def slot(self, number: int) -> bytes:
-        """Return the contents of a slot."""
-        return self.store.layout.slot(number).read_bytes()
 
 
 class UpdateMachine(RuleBasedStateMachine):
@@ -157,9 +92,19 @@ class UpdateMachine(RuleBasedStateMachine):
     @rule(size=st.sampled_from([200, SECTOR + 300]), confirm=st.booleans())
     def upload_and_mark(self, size: int, confirm: bool) -> None:
         """Do what clients mostly do, so that many a run gets far."""
-        version = min(self.running.version + 1, 200)
-        self.upload(version, size, good=True, sha="right", upgrade=True, whole=True)
+        self.upload(self.running.version + 1, size, good=True, sha="right", upgrade=True, whole=True)
         self.set_state("other", confirm=confirm)
+
+    @rule(cuts=st.lists(st.integers(0, 10_000), max_size=2), again=st.booleans(), on_trial=st.booleans())
+    def try_an_update(self, cuts: list[int], again: bool, on_trial: bool) -> None:
+        """Test an update, perhaps have it rolled back, cut or not; then ask for the other image for good."""
+        self.upload_and_mark(SECTOR + 300, confirm=False)
+        self.reset()
+        if not on_trial:
+            self.power_cuts(cuts)
+        if again:
+            self.send(self.made[-1], self.made[-1].sha, upgrade=False, whole=True)
+        self.confirm("other")
 
     @rule(which=st.integers(0, 3), whole=st.booleans())
     def upload_again(self, which: int, whole: bool) -> None:
@@ -213,13 +158,17 @@ class UpdateMachine(RuleBasedStateMachine):
         chosen = known.get(which)
         digest = chosen.hash if chosen else b"" if which == "none" else bytes(range(32))
         reply = self.device.ask(WRITE, IMAGE, STATE, {"hash": digest, "confirm": confirm})
+        refusal = self.refusal(digest, confirm=confirm)
+        assert reply == refusal if refusal else entries(reply) == self.model.entries()
+        return refusal is None
+
+    def refusal(self, digest: bytes, *, confirm: bool) -> Reply | None:
+        """Let the model test or confirm; return its reply if it refuses."""
         try:
             self.model.set_state(digest, confirm=confirm)
         except Refused as refused:
-            assert reply == refused.reply
-            return False
-        assert _entries(reply) == self.model.entries()
-        return True
+            return refused.reply
+        return None
 
     @rule(slot=st.sampled_from([None, None, 0, 1, 2, 4]))
     def erase(self, slot: int | None) -> None:
@@ -297,7 +246,7 @@ class UpdateMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_list_is_the_models(self) -> None:
-        assert _entries(self.device.ask(READ, IMAGE, STATE)) == self.model.entries()
+        assert self.device.entries() == self.model.entries()
         assert self.device.slot(self.model.active).startswith(self.running.data)
 
     @invariant()
@@ -314,16 +263,10 @@ def _confirmed(factory: Made) -> Slot:
     return Slot(factory, marked=True, ran=True, confirmed=True)
 
 
-def _entries(reply: Reply) -> list[tuple[int, bytes, str]]:
-    return [(each["slot"], each["hash"], " ".join(flag for flag in FLAGS if each[flag])) for each in reply["images"]]
-
-
-EXAMPLES = {mode: 20 for mode in KEEPING}
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_updates_in_any_order_are_as_the_model_says(mode: str) -> None:
-    run_state_machine_as_test(
-        partial(UpdateMachine, mode),
-        settings=settings(max_examples=int(__import__("os").environ.get("EX", 0)) or EXAMPLES.get(mode, 10), stateful_step_count=25, deadline=None),
+    """The more there is to keep, the more is tried."""
+    run_state_machine_as_test(  # type: ignore[no-untyped-call,unused-ignore]
+        cast("type[RuleBasedStateMachine]", partial(UpdateMachine, mode)),
+        settings=settings(max_examples=24 if mode in KEEPING else 12, stateful_step_count=25),
     )

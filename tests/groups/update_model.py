@@ -5,8 +5,8 @@
     direct-xip, ram     versions; with revert, marks of each slot
     one slot            nothing
 
-Replies are what a client gets. Sources: smp-protocol.md 4.1 and mcuboot-slots.md 5 to 11, by way of their sources, zephyr
-subsys/mgmt/mcumgr/grp/img_mgmt and mcuboot boot/bootutil/src/loader.c; no code of the program is used.
+Replies are what a client gets. No code of the program is used.
+Sources: zephyr subsys/mgmt/mcumgr/grp/img_mgmt/src; mcuboot boot/bootutil/src/loader.c, boot/zephyr/firmware_loader.c.
 """
 
 import hashlib
