@@ -16,6 +16,7 @@ import pytest
 
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.dispatch.peer import Link
+from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import BleTransport
 
 with warnings.catch_warnings():
@@ -69,8 +70,8 @@ class EchoInbox:
     def offer(self, link: Link, packet: bytes) -> bool:
         raise AssertionError("a stream waits")
 
-    async def received(self, count: int, stall_s: float = 30) -> None:
-        """Wait for that many packets, as long as they keep coming: the emulated processor may be slow."""
+    async def received(self, count: int, stall_s: float = 120) -> None:
+        """Wait for that many packets, as long as they keep coming; bluetoothd, at real-time priority, comes first."""
         while (now := len(self.packets)) < count:
             await self.until(lambda before=now: len(self.packets) > before, stall_s)  # type: ignore[misc]
 
@@ -115,6 +116,14 @@ async def objects() -> dict[str, dict[str, dict[str, object]]]:
         path: {name: {key: variant.value for key, variant in values.items()} for name, values in interfaces.items()}
         for path, interfaces in tree.items()
     }
+
+
+async def adapter(interface: str) -> dict[str, object]:
+    """The properties of an interface of the server's adapter; nothing while bluetoothd or the adapter is away."""
+    try:
+        return (await objects())[f"/org/bluez/hci{SERVER}"].get(interface, {})
+    except (TransportError, KeyError):
+        return {}
 
 
 async def forget_devices() -> None:

@@ -11,7 +11,7 @@ from smp_dfu_host.transport.ble import BleTransport
 from smp_dfu_host.transport.ble.bluez_bus import Bus
 from smp_dfu_host.transport.ble.bluez_version import DIRECTED, bluez_version
 from smp_dfu_host.transport.ble.link import fragment_size
-from tests.ble.conftest import CENTRAL, DUMMY, NAME, SECOND, SERVER, Daemon, EchoInbox, eventually, objects
+from tests.ble.conftest import CENTRAL, DUMMY, NAME, SECOND, SERVER, Daemon, EchoInbox, adapter, eventually, objects
 from tests.ble.raw_central import MEDIUM, AttError, RawCentral, shown
 
 pytestmark = pytest.mark.ble
@@ -174,12 +174,20 @@ async def test_a_restart_of_bluetoothd_is_survived(
     bluetoothd.start()
 
     async def advertising() -> bool:
-        adapter = (await objects()).get("/org/bluez/hci0", {})
-        return adapter.get("org.bluez.LEAdvertisingManager1", {}).get("ActiveInstances") == 1
+        return (await adapter("org.bluez.LEAdvertisingManager1")).get("ActiveInstances") == 1
 
     await eventually(advertising)
     async with await RawCentral(CENTRAL).connect(SERVER) as central:
         assert await central.discover() == handles
+        await central.setup()
+        await central.send(HELLO)
+        assert await central.received(len(HELLO)) == HELLO
+
+
+async def test_an_adapter_that_is_turned_off_and_on_serves_as_before(transport: BleTransport, inbox: EchoInbox) -> None:
+    await set_powered(on=False)
+    await set_powered(on=True)
+    async with await RawCentral(CENTRAL).connect(SERVER) as central:
         await central.setup()
         await central.send(HELLO)
         assert await central.received(len(HELLO)) == HELLO
@@ -294,7 +302,7 @@ class TestWhatIsMissing:
                 await BleTransport(BleConfig(enabled=True), NAME, 2475).open(inbox)
         finally:
             bluetoothd.start()
-            await eventually(adapters_are_back)
+            await eventually(adapter_is_back)
 
 
 async def set_powered(*, on: bool) -> None:
@@ -302,14 +310,11 @@ async def set_powered(*, on: bool) -> None:
     await process.wait()
 
     async def settled() -> bool:
-        return (await objects())["/org/bluez/hci0"]["org.bluez.Adapter1"]["Powered"] is on
+        return (await adapter("org.bluez.Adapter1")).get("Powered") is on
 
     await eventually(settled)
 
 
-async def adapters_are_back() -> bool:
-    try:
-        adapter = (await objects())["/org/bluez/hci0"]
-    except (TransportError, KeyError):
-        return False
-    return "org.bluez.LEAdvertisingManager1" in adapter and bool(adapter["org.bluez.Adapter1"]["Powered"])
+async def adapter_is_back() -> bool:
+    serves = "ActiveInstances" in await adapter("org.bluez.LEAdvertisingManager1")
+    return serves and bool((await adapter("org.bluez.Adapter1")).get("Powered"))

@@ -114,6 +114,16 @@ def test_offset_lists_the_place_for_updates_and_not_what_a_revert_goes_back_to(
     assert target.entries()[0] == (0, made(mode, 1, OLD).hash, "active confirmed")
 
 
+def test_offset_does_not_resume_a_swap_of_one_sector_that_was_cut_behind_its_erase(start: Start) -> None:
+    """The old header is looked for in slot 0 although it lies in slot 1 (mcuboot swap_offset.c: `idx <= last_idx`)."""
+    target, mode = start("swap-using-offset"), "swap-using-offset"
+    upload(target, made(mode, 2, bytes(200)))
+    mark(target, made(mode, 2, bytes(200)))
+    cut(target, 14)
+    result = target.store.boot()
+    assert (result.ok, result.actions[0]) == (False, "no image in slot 0, so nothing is swapped")
+
+
 @pytest.mark.parametrize("mode", ["direct-xip", "ram-load"])
 def test_of_two_equal_versions_slot_0_runs_though_the_list_says_nothing_is_pending(start: Start, mode: str) -> None:
     target = start(mode)
