@@ -19,11 +19,11 @@ Layers, imports pointing down only (import-linter in scripts/check holds them to
     cli                  commands; `render` draws, the others collect values; nobody below prints, exits or knows click
     server               the composition root: builds everything from a Config, owns the reset
     modules              nRF Desktop's modules by their names: who may update, how long, what is confirmed
-    groups, transport    os and image group | UDP, serial, Bluetooth LE; siblings that never import each other
+    groups, transport    Zephyr's command groups | UDP, serial, Bluetooth LE; siblings that never import each other
     dispatch             Router, Worker, Group, Hooks, EventManager, DfuLock, Statistics
-    store                slots, upload session and their files; what is durable when
+    store                slots, upload session, settings and their files; what is durable when; files for clients
     wire, mcuboot        SMP's bytes | MCUboot's world; siblings; no sockets, no event loop
-    plugins, config      entry points, the TOML file
+    plugins, config      entry points, the TOML file (group_config has the sections of groups, hook_config of hooks)
     errors               one tree; each error says who is at fault
 
 Main types, and where to start reading:
@@ -34,6 +34,8 @@ Main types, and where to start reading:
     dispatch.peer.Peer, Link                who speaks (stable over reconnections), and one connection of theirs
     dispatch.lock.DfuLock                   one updater at a time, across tasks and processes
     store.slots.SlotStore                   all that can be done to the slots; its docstring says what is synced when
+    store.settings.Settings                 values by name, in use and in storage
+    store.mount.Mount                       a folder as a file system, and no path leaves it
     mcuboot.boot.Bootloader                 boot() -> BootResult; runs at start and at each reset
     mcuboot.flash.FlashArea                 a slot as flash: sectors, alignment, an operation counter, power cuts
     transport.base.Transport                open, online, offline, close
@@ -53,7 +55,8 @@ What decides, where it is not obvious:
 - Bluetooth input comes by WriteValue, which names the central, and output goes by AcquireNotify's sockets; everything
   that knows bless or D-Bus is in transport.ble.
 - Safe by default: Bluetooth wants an encrypted link, UDP listens on loopback.
-- Groups come in by entry points (`plugins`), ours by the same ones as other people's.
+- Groups and hooks come in by entry points (`plugins`), our groups by the same ones as other people's. A hook that takes
+  time, such as a program of `[[hook]]`, keeps the worker waiting and never the event loop.
 """
 
 __version__ = "0.1.0"

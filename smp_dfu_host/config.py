@@ -14,6 +14,8 @@ from typing import Any
 
 from smp_dfu_host.errors import ConfigError
 from smp_dfu_host.geometry import PRESETS, parse_sectors
+from smp_dfu_host.group_config import FsConfig, OsConfig, SettingsConfig, ShellConfig
+from smp_dfu_host.hook_config import HookConfig
 from smp_dfu_host.sections import between, change, one_of, option, read_section
 
 
@@ -141,7 +143,8 @@ class FlashConfig:
     """Sectors of each slot."""
     slots: tuple[str, ...] = option(())
     """Instead of the two above: the sectors of all slots (one entry), of slot 0 and slot 1 of each image (two), or of
-    each slot. An entry is `4096x118` or `4Kx118`, for mixed sectors `16Kx4,64K,128Kx3`."""
+    each slot. An entry is `4096x118` or `4Kx118`, for mixed sectors `16Kx4,64K,128Kx3`; with swap-using-move and
+    -offset, the largest images must lie in sectors of one size."""
     scratch: str = option("")
     """The same for the scratch area of swap-using-scratch; empty: one sector of the largest size."""
     align: int = option(8, between(1, 32))
@@ -210,6 +213,11 @@ class ImageConfig:
     (CONFIG_MCUMGR_GRP_IMG_ALLOW_CONFIRM_NON_ACTIVE_IMAGE_SECONDARY, _ANY)."""
     confirm_rolled_back: bool = option(False)
     """Let clients confirm an image by its hash although it ran and was rolled back since it was uploaded."""
+    allow_erase_pending: bool = option(True)
+    """Let clients erase, and upload into, a slot that the next boot will use
+    (CONFIG_MCUMGR_GRP_IMG_ALLOW_ERASE_PENDING)."""
+    frugal_list: bool = option(False)
+    """Leave flags that are false, and splitStatus, out of the image list (CONFIG_MCUMGR_GRP_IMG_FRUGAL_LIST)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +244,16 @@ class SerialConfig:
     """Of `device`, in bits per second."""
     pty: Path | None = option(None)
     """Make a pseudo terminal and link it to this path."""
+    framing: str = option("console", one_of("console", "raw", "shell"))
+    """How requests stand on the line: in lines of base64 with a CRC (CONFIG_MCUMGR_TRANSPORT_UART), as bare bytes
+    (CONFIG_MCUMGR_TRANSPORT_RAW_UART), or as `console` between the text of a shell, which is skipped
+    (CONFIG_MCUMGR_TRANSPORT_SHELL)."""
+
+
+SECURITY_LEVELS = ("none", "encrypt", "authenticate", "secure")
+"""What a Bluetooth LE link can be asked for; each offers what the one before it does."""
+PAIRING_POLICIES = ("reject", "just-works", "passkey", "confirm")
+"""How a central can be let in; the last two authenticate it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +261,49 @@ class BleConfig:
     """`[transport.ble]`."""
 
     enabled: bool = option(False)
-    adapter: str = option("hci0")
-    """The adapter's name."""
-    security: str = option("encrypt", one_of("none", "encrypt"))
-    """What the link must offer before requests are served: nothing (with a warning), or encryption (just works)."""
+    adapter: str = option("")
+    """The adapter's name, such as `hci1`, or its address; empty: the first that can be a peripheral and is powered."""
+    security: str = option("encrypt", one_of(*SECURITY_LEVELS))
+    """What the link must offer before requests are served: nothing (with a warning), encryption, a key that a passkey
+    or a comparison of numbers has authenticated, or such a key made by LE Secure Connections."""
+    pairing: str = option("auto", one_of("auto", *PAIRING_POLICIES))
+    """How new centrals pair: not at all, without a question, by a passkey that is shown here and typed there, or by
+    comparing numbers on the terminal of `serve`; auto: just-works or passkey, whichever reaches `security`."""
+    pairing_window: bool = option(False)
+    """Whether somebody new may bond only while `ble pair` keeps a window open."""
+    secure_within_s: int = option(30, between(1, 3600))
+    """A central that has not secured the link within so many seconds is disconnected, unless `security` is none."""
     max_fragment: int = option(512, between(20, 512))
     """Largest notification in bytes; the central's MTU may lower it."""
+    low_latency: bool = option(True)
+    """Ask centrals for a fast link after connecting and while a transfer runs (CONFIG_DESKTOP_BLE_LATENCY_ENABLE).
+    Needs CAP_NET_RAW."""
+    short_interval_ms: int = option(8, between(0, 100))
+    """The connection interval of a fast link, rounded down to steps of 1.25 ms: 8 is 7.5 ms, the shortest; Apple's
+    devices want at least 15. Afterwards 30 to 50 ms are asked for (CONFIG_BT_PERIPHERAL_PREF_MIN_INT, _MAX_INT).
+    0: 7.5 ms for the whole connection, as nRF Desktop has it."""
+    latency: int = option(0, between(0, 30))
+    """Peripheral latency while no transfer runs: how many meetings in a row may be missed
+    (CONFIG_BT_PERIPHERAL_PREF_LATENCY)."""
+
+    def __post_init__(self) -> None:
+        authenticated = self.security in ("authenticate", "secure")
+        if self.pairing == "just-works" and authenticated:
+            raise ConfigError(
+                f"transport.ble.pairing = 'just-works': cannot reach transport.ble.security = {self.security!r}; "
+                "use passkey or confirm"
+            )
+        if self.pairing_window and self.policy in ("", "reject"):
+            name, value = ("pairing", "reject") if self.policy else ("security", "none")
+            reason = "nobody may ever bond" if self.policy else "nobody needs to"
+            raise ConfigError(f"transport.ble.pairing_window = true: with transport.ble.{name} = {value!r} {reason}")
+
+    @property
+    def policy(self) -> str:
+        """How new centrals pair, `auto` resolved; empty: nobody is asked to, and BlueZ's own agent decides."""
+        if self.pairing != "auto":
+            return self.pairing
+        return {"none": "", "encrypt": "just-works"}.get(self.security, "passkey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +336,14 @@ class Config:
     bootloader: BootloaderConfig = option(BootloaderConfig())
     flash: FlashConfig = option(FlashConfig())
     image: ImageConfig = option(ImageConfig())
+    os: OsConfig = option(OsConfig())
+    settings: SettingsConfig = option(SettingsConfig())
+    fs: FsConfig = option(FsConfig())
+    shell: ShellConfig = option(ShellConfig())
     transport: TransportConfig = option(TransportConfig())
     reset: ResetConfig = option(ResetConfig())
+    hook: tuple[HookConfig, ...] = option(())
+    """Programs that are told of events."""
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or not 1 <= len(self.name.encode()) <= 29:

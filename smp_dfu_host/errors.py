@@ -14,6 +14,7 @@ Messages are lower-case and name the value and the limit. Foreign exceptions sto
 foreign code and come out as one of these.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -63,7 +64,9 @@ class MgmtError(Refusal):
 class GroupError(Refusal):
     """A refusal by a command, in its group's own codes."""
 
-    def __init__(self, group: int, rc: int, reason: str = "", rsn: str | None = None) -> None:
+    def __init__(
+        self, group: int, rc: int, reason: str = "", rsn: str | None = None, beside: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__(reason or f"group {group} rc {rc}")
         self.group = group
         """The group that defines `rc`; it need not be the group asked."""
@@ -72,6 +75,8 @@ class GroupError(Refusal):
         """Why, for the log."""
         self.rsn = rsn
         """Text that goes out beside a version-0 `rc`, or None (smp-protocol.md section 3)."""
+        self.beside = beside or {}
+        """Fields that go out beside the `err` map of version 1."""
 
 
 class StoreError(SmpHostError):

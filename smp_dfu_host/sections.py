@@ -90,6 +90,10 @@ def _value(hint: Any, value: Any, dotted: str, base: Path) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{dotted} = {value!r}: must be a list")
         return tuple(_value(get_args(hint)[0], item, f"{dotted}[{i}]", base) for i, item in enumerate(value))
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{dotted} = {value!r}: must be a section, [[{dotted.partition('[')[0]}]]")
+        return read_section(hint, value, f"{dotted}.", base)
     wanted = next(kind for kind in (get_args(hint) or (hint,)) if kind is not type(None))
     if wanted is Path and isinstance(value, (str, Path)):
         return base / Path(value).expanduser()

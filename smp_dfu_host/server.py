@@ -19,20 +19,24 @@ from smp_dfu_host import plugins
 from smp_dfu_host.config import Config
 from smp_dfu_host.dispatch.events import EventManager, ModuleState, ModuleStateEvent
 from smp_dfu_host.dispatch.group import Group
+from smp_dfu_host.dispatch.hook_programs import HookPrograms
 from smp_dfu_host.dispatch.hooks import Hooks
 from smp_dfu_host.dispatch.lock import DfuLock
 from smp_dfu_host.dispatch.router import Router
 from smp_dfu_host.dispatch.services import ResetRequest, Services
-from smp_dfu_host.dispatch.stats import Statistics
+from smp_dfu_host.dispatch.stats import Statistics, count_uploads
 from smp_dfu_host.dispatch.worker import Worker
 from smp_dfu_host.errors import ConfigError, PluginError, TransportError
 from smp_dfu_host.mcuboot.options import BootResult
+from smp_dfu_host.modules.ble_latency import BleLatency
 from smp_dfu_host.modules.dfu_mcumgr import DfuMcumgr
 from smp_dfu_host.modules.smp import PlainSmp
 from smp_dfu_host.store.occupancy import occupied
+from smp_dfu_host.store.settings import Settings
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.transport.base import Transport
 from smp_dfu_host.transport.ble import BleTransport
+from smp_dfu_host.transport.ble.pairing import Desk
 from smp_dfu_host.transport.serial import SerialTransport, lines
 from smp_dfu_host.transport.udp import UdpTransport
 
@@ -56,20 +60,30 @@ class Server:
         config: Everything that can be configured.
         on_ready: Called with the ready line when the target is on the air for the first time, and with `"ready": False`
             and a `reason` when no image boots.
+        desk: Who is asked about Bluetooth pairings; nobody unless said.
+        transports: More of them, besides those that are configured: a `LoopbackTransport` for clients in this process.
 
     Raises:
         ConfigError: If the configuration does not describe a target.
         PluginError: If a group cannot be loaded.
     """
 
-    def __init__(self, config: Config, *, on_ready: Callable[[Line], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        on_ready: Callable[[Line], None] | None = None,
+        desk: Desk | None = None,
+        transports: Sequence[Transport] = (),
+    ) -> None:
         self.stats = Statistics()
         self.hooks = Hooks()
         self.events = EventManager(asyncio.get_running_loop())
         self._config = config
         self._on_ready = on_ready or (lambda _line: None)
-        self._kinds = group_kinds(config.smp.groups)
-        self._transports = make_transports(config)
+        self._flash = self.stats.group("flash", "boots", "failed", "operations")
+        self._kinds = served_kinds(config)
+        self._transports = [*make_transports(config, self.stats, desk), *transports]
 
     async def run(self) -> int:
         """Serve until cancelled, or until there is nothing to serve; return the exit status.
@@ -82,41 +96,49 @@ class Server:
         with occupied(self._config.store):
             device = await self._assemble()
             life = asyncio.create_task(self._live(device))
-            worker = asyncio.create_task(device.worker.run())
+            others = [asyncio.create_task(part.run()) for part in (device.worker, device.programs)]
             try:
-                await asyncio.wait((life, worker), return_when=asyncio.FIRST_COMPLETED)
-                if worker.done():
-                    worker.result()
+                done, _ = await asyncio.wait((life, *others), return_when=asyncio.FIRST_COMPLETED)
+                for failed in done - {life}:
+                    failed.result()
                 return await life
             finally:
-                life.cancel()
-                worker.cancel()
-                await asyncio.wait((life, worker))
+                for task in (life, *others):
+                    task.cancel()
+                await asyncio.wait((life, *others))
                 for transport in self._transports:
                     await transport.close()
 
     async def _assemble(self) -> "_Device":
         config, clock = self._config, asyncio.get_running_loop()
         store = await asyncio.to_thread(SlotStore, config)
-        lock = DfuLock(store.layout.lock, enabled=config.dfu.lock)
+        settings = Settings(store.layout.settings if config.settings.storage else None)
+        lock = DfuLock(store.layout.lock, enabled=config.dfu.lock, stats=self.stats)
+        count_uploads(self.hooks, self.stats)
         reset = _Reset(config.reset.delay_ms)
-        services = Services(config, store, self.hooks, self.events, self.stats, clock, reset.ask, lock)
+        services = Services(config, store, self.hooks, self.events, self.stats, clock, reset.ask, lock, settings)
+        register_hooks(services)
+        programs = HookPrograms(config.hook, self.stats)
+        programs.register(self.hooks)
         module = DfuMcumgr(services) if config.smp.module == "dfu" else PlainSmp(services)
+        for transport in self._transports:
+            if isinstance(transport, BleTransport):
+                BleLatency(services, transport.connections)
         router = Router([kind(services) for kind in self._kinds], self.hooks, self.stats)
-        return _Device(store, module, Worker(router, config.smp.queue_size, self.stats, self.events), reset)
+        return _Device(store, module, Worker(router, config.smp.queue_size, self.stats, self.events), reset, programs)
 
     async def _live(self, device: "_Device") -> int:
         """Boot, serve until a reset, boot again; as long as there is an image to run."""
         endpoints = await self._open(device.worker)
         announced = False
-        result = await boot(device.store)
+        result = self._count(await boot(device.store))
         while True:
             if not result.ok:
                 self._on_ready({"ready": False, "name": self._config.name, "reason": failure(result)})
                 log.error("no image boots, the target is off the air: %s", failure(result))
                 if self._config.bootloader.on_failure == "exit":
                     return 1
-                result = await mended(device.store)
+                result = self._count(await mended(device.store))
                 continue
             self.events.submit(ModuleStateEvent("main", ModuleState.READY))
             await asyncio.gather(*(transport.online() for transport in self._transports))
@@ -132,6 +154,12 @@ class Server:
                 boot(device.store, loader=request.boot_mode == BOOTLOADER), self._offline()
             )
             device.module.reset_done()
+        return self._count(result)
+
+    def _count(self, result: BootResult) -> BootResult:
+        self._flash["boots"] += 1
+        self._flash["failed"] += not result.ok
+        self._flash["operations"] += result.ops
         return result
 
     async def _offline(self) -> None:
@@ -170,6 +198,7 @@ class _Device:
     module: DfuMcumgr | PlainSmp
     worker: Worker
     reset: "_Reset"
+    programs: HookPrograms
 
 
 class _Reset:
@@ -242,17 +271,47 @@ def group_kinds(names: Sequence[str] = ()) -> list[type[Group]]:
         ConfigError: If one is not installed.
         PluginError: If one cannot be loaded, or is no group.
     """
-    kinds = plugins.load(plugins.GROUPS)
-    for name, kind in kinds.items():
-        if not issubclass(kind, Group):
+    kinds: dict[str, type[Group]] = {}
+    for name, kind in plugins.load(plugins.GROUPS).items():
+        if not isinstance(kind, type) or not issubclass(kind, Group):
             raise PluginError(f"entry point {name}: {kind.__qualname__} is no {Group.__module__}.{Group.__qualname__}")
+        kinds[name] = kind
     if missing := [name for name in names if name not in kinds]:
         raise ConfigError(f"smp.groups: {', '.join(missing)} not installed; there are {', '.join(kinds)}")
     return [kinds[name] for name in names or kinds]
 
 
-def make_transports(config: Config) -> list[Transport]:
-    """Return the transports that the configuration enables.
+def served_kinds(config: Config) -> list[type[Group]]:
+    """Return the classes of the groups that are served: those that are asked for, or all that have what they need.
+
+    Raises:
+        ConfigError: If one that is asked for is not installed, or lacks an option.
+        PluginError: If one cannot be loaded, or is no group.
+    """
+    kinds = group_kinds(config.smp.groups)
+    if not config.smp.groups:
+        return [kind for kind in kinds if not kind.needs(config)]
+    for name, kind in zip(config.smp.groups, kinds, strict=True):
+        if option := kind.needs(config):
+            raise ConfigError(f"smp.groups: {name} needs {option}")
+    return kinds
+
+
+def register_hooks(services: Services) -> None:
+    """Have the hooks that are installed register their handlers, in the order of their names.
+
+    Raises:
+        PluginError: If one cannot be loaded, or fails.
+    """
+    for name, register in plugins.load(plugins.HOOKS).items():
+        try:
+            register(services)
+        except Exception as exc:  # a stranger's code may raise anything
+            raise PluginError(f"entry point {name}: {type(exc).__name__}: {exc}") from exc
+
+
+def make_transports(config: Config, stats: Statistics, desk: Desk | None = None) -> list[Transport]:
+    """Return the transports that the configuration enables; `desk` is asked about Bluetooth pairings.
 
     Raises:
         ConfigError: If there is none.
@@ -263,7 +322,8 @@ def make_transports(config: Config) -> list[Transport]:
         chosen.append(UdpTransport(section.udp, size))
     chosen.extend(SerialTransport(line, size) for line in lines(section.serial))
     if section.ble.enabled:
-        chosen.append(BleTransport(section.ble, config.name, size))
+        counters = stats.group("ble", "unsecured")
+        chosen.append(BleTransport(section.ble, config.name, size, folder=config.store, desk=desk, counters=counters))
     if not chosen:
         raise ConfigError("no transport is enabled: give --udp, --serial, --pty or --ble, or enable one in the file")
     return chosen

@@ -102,13 +102,22 @@ class LineChannel:
     async def line(self) -> bytes:
         """Wait for the next line, its newline included."""
         while b"\n" not in self._text:
-            try:
-                self._text += os.read(self._fd, 4096)
-            except BlockingIOError:
-                await self._ready(writing=False)
-        line, _, rest = bytes(self._text).partition(b"\n")
-        self._text[:] = rest
-        return line + b"\n"
+            await self._more()
+        return await self.exactly(self._text.index(b"\n") + 1)
+
+    async def exactly(self, size: int) -> bytes:
+        """Wait for that many bytes."""
+        while len(self._text) < size:
+            await self._more()
+        taken = bytes(self._text[:size])
+        del self._text[:size]
+        return taken
+
+    async def _more(self) -> None:
+        try:
+            self._text += os.read(self._fd, 4096)
+        except BlockingIOError:
+            await self._ready(writing=False)
 
     def close(self) -> None:
         os.close(self._fd)

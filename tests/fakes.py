@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from smp_dfu_host.dispatch.peer import Peer
 from smp_dfu_host.dispatch.services import ResetRequest, Services
 from smp_dfu_host.dispatch.stats import Statistics
 from smp_dfu_host.errors import StoreError, TransportError
+from smp_dfu_host.store.settings import Settings
 from smp_dfu_host.store.slots import SlotStore
 
 BLE = Peer("ble", "AA:BB:CC:DD:EE:01", "ble:AA:BB:CC:DD:EE:01")
@@ -152,6 +153,7 @@ class Bench:
     hooks: Hooks = field(default_factory=Hooks)
     stats: Statistics = field(default_factory=Statistics)
     resets: list[ResetRequest] = field(default_factory=list)
+    settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         self.events = EventManager(self.clock)
@@ -159,6 +161,15 @@ class Bench:
     @property
     def services(self) -> Services:
         store = cast("SlotStore", self.store)
-        return Services(
-            self.config, store, self.hooks, self.events, self.stats, self.clock, self.resets.append, self.lock
-        )
+        ours = (self.config, store, self.hooks, self.events, self.stats, self.clock, self.resets.append, self.lock)
+        return Services(*ours, settings=self.settings)
+
+
+def at_once(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that waits for nothing, outside of any event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise AssertionError("it waits for something")

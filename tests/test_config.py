@@ -51,6 +51,22 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"smp": {"module": "both"}}, "smp.module = 'both': must be one of dfu, plain"),
         ({"smp": {"buf_size": 2501}}, "smp.buf_size = 2501: must be between 96 and 2500"),
         ({"store": 5}, r"store = 5: must be a path \(text\)"),
+        (
+            {"transport": {"ble": {"security": "secure", "pairing": "just-works"}}},
+            "transport.ble.pairing = 'just-works': cannot reach transport.ble.security = 'secure'; use passkey",
+        ),
+        (
+            {"transport": {"ble": {"pairing_window": True, "pairing": "reject"}}},
+            "transport.ble.pairing_window = true: with transport.ble.pairing = 'reject' nobody may ever bond",
+        ),
+        (
+            {"transport": {"ble": {"pairing_window": True, "security": "none"}}},
+            "transport.ble.pairing_window = true: with transport.ble.security = 'none' nobody needs to",
+        ),
+        (
+            {"transport": {"ble": {"secure_within_s": 0}}},
+            "transport.ble.secure_within_s = 0: must be between 1 and 3600",
+        ),
         ({"name": ""}, "name = '': must be 1 to 29 printable bytes"),
         ({"name": "x" * 30}, "must be 1 to 29 printable bytes"),
         ({"name": "tab\t"}, "must be 1 to 29 printable bytes"),
@@ -167,3 +183,26 @@ def test_any_table_makes_a_config_or_a_config_error(table: dict[str, Any]) -> No
     """Whatever the file says, there is a configuration or one clear error."""
     with suppress(ConfigError):
         assert isinstance(parse(table, Path("/")), Config)
+
+
+@pytest.mark.parametrize(
+    ("security", "pairing", "policy"),
+    [
+        ("none", "auto", ""),
+        ("encrypt", "auto", "just-works"),
+        ("authenticate", "auto", "passkey"),
+        ("secure", "auto", "passkey"),
+        ("none", "confirm", "confirm"),
+        ("secure", "reject", "reject"),
+    ],
+)
+def test_the_pairing_policy_follows_the_security_level_unless_said(security: str, pairing: str, policy: str) -> None:
+    config = parse({"transport": {"ble": {"security": security, "pairing": pairing}}}, Path("/"))
+    assert config.transport.ble.policy == policy
+
+
+@pytest.mark.parametrize("mount", ["lfs1", "/", "/.", "/..", "/a/b", "/a\n", "", "/lfs1/"])
+def test_a_mount_name_is_one_component(tmp_path: Path, mount: str) -> None:
+    with pytest.raises(ConfigError, match=r"fs\.mount = .*: must be a slash and one name, such as /lfs1"):
+        parse({"fs": {"mount": mount}}, tmp_path)
+    assert parse({"fs": {"mount": "/SD:"}}, tmp_path).fs.mount == "/SD:"

@@ -39,19 +39,23 @@ def test_sectors_that_make_no_sense_are_named(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "size", "address", "align"),
+    ("preset", "size", "address", "behind", "align", "max_align", "max_sectors"),
     [
-        ("nrf52840", 0x76000, 0xC000, 4),
-        ("nrf5340", 0x70000, 0x10000, 4),
-        ("nrf54l15", 664 * 1024, 0x10000, 16),
-        ("stm32f767", 768 * 1024, 0x40000, 1),
-        ("stm32h743", 256 * 1024, 0x40000, 32),
+        ("nrf52840", 0x76000, 0xC000, 0xF8000, 4, 8, 118),
+        ("nrf5340", 0x70000, 0x10000, 0xF0000, 4, 8, 112),
+        ("nrf54l15", 664 * 1024, 0x10000, 0x15C000, 16, 16, 166),
+        ("stm32f767", 768 * 1024, 0x40000, 0x1C0000, 1, 8, 128),
+        ("stm32h743", 256 * 1024, 0x40000, 0xC0000, 32, 32, 2),
     ],
 )
-def test_presets_are_the_boards_partitions(preset: str, size: int, address: int, align: int) -> None:
+def test_presets_are_the_boards_partitions(
+    preset: str, size: int, address: int, behind: int, align: int, max_align: int, max_sectors: int
+) -> None:
+    """`behind`: where slot 1 ends and the devicetree has the next partition."""
     flash = parse_flash({"preset": preset})
     assert [sum(sectors) for sectors in flash.slot_sectors(1)] == [size, size]
-    assert (flash.address, flash.align) == (address, align)
+    assert (flash.address, flash.address + 2 * size) == (address, behind)
+    assert (flash.align, flash.max_align, flash.max_sectors) == (align, max_align, max_sectors)
 
 
 def test_options_beside_a_preset_win() -> None:

@@ -43,7 +43,7 @@ def test_class_of_a_stranger_is_loaded(installed: Path) -> None:
     [
         ("", "broken_a:Missing", "entry point broken_a = broken_a:Missing: AttributeError"),
         ("1 / 0", "broken_b:Thing", "entry point broken_b = broken_b:Thing: ZeroDivisionError"),
-        ("thing = 5", "broken_c:thing", "entry point broken_c = broken_c:thing: is 5, must be a class"),
+        ("thing = 5", "broken_c:thing", "entry point broken_c = broken_c:thing: is 5, must be a class or a function"),
     ],
 )
 def test_entry_point_that_cannot_be_used_is_named(installed: Path, code: str, target: str, message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from smp_dfu_host.config import Config, parse
 from smp_dfu_host.errors import ConfigError, PluginError, StoreError, TransportError
 from smp_dfu_host.mcuboot.image import ImageVersion
-from smp_dfu_host.server import Server, group_kinds
+from smp_dfu_host.server import Server, group_kinds, served_kinds
 from smp_dfu_host.store.factory import make_image
 from smp_dfu_host.store.slots import SlotStore
 from tests.client import Client, udp_client
@@ -224,6 +224,45 @@ async def test_only_the_groups_that_are_configured_are_served(tmp_path: Path) ->
     async with client(config(tmp_path, smp={"groups": ["os_mgmt"]})) as device:
         assert await device.echo("here") == "here"
         assert await device.read(1, 0) == {"rc": 8}
+
+
+async def test_groups_that_lack_an_option_are_not_served(tmp_path: Path) -> None:
+    async with client(config(tmp_path)) as device:
+        assert (await device.read(10, 1))["groups"] == [10, 1, 0, 3, 2, 63]
+    parts = {"fs": {"folder": "files"}, "shell": {"command": [{"name": "x", "run": ["true"]}]}}
+    async with client(config(tmp_path, **parts)) as device:
+        assert (await device.read(10, 1))["groups"] == [10, 8, 1, 0, 3, 9, 2, 63]
+
+
+@pytest.mark.parametrize(("name", "option"), [("fs_mgmt", "fs.folder"), ("shell_mgmt", "shell.command")])
+def test_group_that_is_asked_for_and_lacks_an_option_is_a_configuration_error(
+    tmp_path: Path, name: str, option: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"smp\.groups: {name} needs {option}"):
+        served_kinds(config(tmp_path, smp={"groups": ["os_mgmt", name]}))
+
+
+async def test_every_part_counts_and_every_count_can_be_read(tmp_path: Path) -> None:
+    async with client(config(tmp_path)) as device:
+        names = (await device.read(2, 1))["stat_list"]
+        assert names == ["flash", "lock", "upload", "smp", "queue", "inbox", "udp"]
+        told = {name: (await device.read(2, 0, {"name": name}))["fields"] for name in names}
+    assert told["flash"]["boots"] == 1
+    assert told["udp"]["joined"] == 1
+    assert told["udp"]["rx"] == told["udp"]["tx"] + 1 == 8
+    assert told["udp"]["rx_bytes"] > 8 * 9
+    assert told["inbox"] == {"waiting": 0, "most": 1, "size": 64}
+
+
+async def test_settings_survive_a_reset_when_saved(tmp_path: Path) -> None:
+    async with client(config(tmp_path)) as device:
+        for name in ("app/saved", "app/forgotten"):
+            assert await device.write(3, 0, {"name": name, "val": b"1"}) == {}
+        assert await device.write(3, 3, {"name": "app/saved"}) == {}
+        await reset(device)
+        assert (await device.read(2, 0, {"name": "flash"}))["fields"]["boots"] == 2
+        assert await device.read(3, 0, {"name": "app/saved"}) == {"val": b"1"}
+        assert await device.read(3, 0, {"name": "app/forgotten"}) == {"err": {"group": 3, "rc": 3}}
 
 
 def test_groups_come_in_the_order_that_is_asked_for() -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from smp_dfu_host import __version__
+from smp_dfu_host.cli.ble import ble
 from smp_dfu_host.cli.boot import boot
 from smp_dfu_host.cli.doctor import doctor
 from smp_dfu_host.cli.image import image
@@ -75,7 +76,7 @@ def main() -> None:
     """Be a firmware-update target: an SMP/MCUmgr server with MCUboot's slots as files."""
 
 
-for _command in (serve, slots, image, boot, doctor):
+for _command in (serve, slots, image, boot, ble, doctor):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -1,7 +1,6 @@
 """What a target needs of Bluetooth: adapter, bluetoothd, permission, main.conf, and an echo over the air."""
 
-import configparser
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from smp_dfu_host.cli.render import Check, Level
@@ -9,31 +8,34 @@ from smp_dfu_host.config import BleConfig
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble.bluez_version import Version
 from smp_dfu_host.transport.ble.link import SMP_SERVICE
+from smp_dfu_host.transport.ble.main_conf import Conf, channels
 from smp_dfu_host.transport.ble.probe import Adapter, echo, look
+from smp_dfu_host.transport.ble.rfkill import blocked
 
 SYSFS = Path("/sys/class")
-MAIN_CONF = Path("/etc/bluetooth/main.conf")
-
-EATT_DEFAULT_OFF = (5, 82)
-"""From this version on, at the latest, `Channels` is 1 unless main.conf says otherwise; in 5.66 it is 3."""
 
 
-def adapter_present(name: str, sysfs: Path = SYSFS) -> Check:
-    """Check that the kernel has the adapter, and that no switch keeps it off."""
+def adapter_present(wanted: str, sysfs: Path = SYSFS) -> Check:
+    """Check that the kernel has the adapter, and that no switch keeps it off; of an address or of nothing, any."""
     found = sorted(each.name for each in (sysfs / "bluetooth").glob("hci*") if ":" not in each.name)
     if not found:
         todo = "plug one in, or load its driver (modprobe btusb, hciuart.service on a Raspberry Pi)"
         return _check("adapter", Level.BAD, "the kernel has no Bluetooth adapter", todo)
-    if name not in found:
-        return _check("adapter", Level.BAD, f"no {name}; there is {', '.join(found)}", f"--adapter {found[0]}")
-    for switch in (sysfs / "rfkill").glob("rfkill*"):
-        if (switch / "name").read_text().strip() == name and not _unblocked(switch):
-            return _check("adapter", Level.BAD, f"{name} is switched off by rfkill", "rfkill unblock bluetooth")
+    named = [wanted] if wanted.startswith("hci") else found
+    if named[0] not in found:
+        return _check("adapter", Level.BAD, f"no {wanted}; there is {', '.join(found)}", f"--adapter {found[0]}")
+    if all(blocked(name, sysfs / "rfkill") for name in named):
+        return _check("adapter", Level.BAD, f"{', '.join(named)} switched off by rfkill", "rfkill unblock bluetooth")
     return _check("adapter", Level.GOOD, ", ".join(found))
 
 
-def _unblocked(switch: Path) -> bool:
-    return all((switch / kind).read_text().strip() == "0" for kind in ("soft", "hard"))
+def chosen(adapters: Sequence[Adapter], wanted: str, *, ours: bool) -> str:
+    """Return the name of the adapter that the target uses or would use; `ours`: our target runs already."""
+    if wanted:
+        return next((each.name for each in adapters if wanted.upper() == each.address), wanted)
+    serving = [each for each in adapters if each.powered and each.serves_gatt]
+    fitting = [each for each in serving if (SMP_SERVICE in each.services) is ours]
+    return next((each.name for each in [*fitting, *serving, *adapters]), "hci0")
 
 
 def served(adapters: Sequence[Adapter], name: str, *, ours: bool) -> Iterator[Check]:
@@ -58,32 +60,20 @@ def served(adapters: Sequence[Adapter], name: str, *, ours: bool) -> Iterator[Ch
         yield _check("SMP service", level, f"a target is registered on {name} already", todo)
 
 
-def main_conf(path: Path = MAIN_CONF) -> Mapping[str, Mapping[str, str]]:
-    """Return what main.conf says, by section and key; nothing if it cannot be read."""
-    parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # BlueZ's keys are case-sensitive
-    try:
-        parser.read(path, encoding="utf-8")
-    except (OSError, configparser.Error, UnicodeDecodeError):
-        return {}
-    return {section: dict(parser.items(section)) for section in parser.sections()}
-
-
-def settings(conf: Mapping[str, Mapping[str, str]], version: Version | None) -> Iterator[Check]:
+def settings(conf: Conf, version: Version | None) -> Iterator[Check]:
     """Check the settings of main.conf that matter to a peripheral (bluez src/main.conf)."""
     gatt, general = conf.get("GATT", {}), conf.get("General", {})
-    eatt = "1" if version and version >= EATT_DEFAULT_OFF else "3"
     if general.get("ControllerMode") == "bredr":
         yield _setting(Level.BAD, "[General] ControllerMode = bredr", "set it to dual or le: there is no LE without")
-    if (channels := gatt.get("Channels", eatt)) != "1":
-        found = f"[GATT] Channels = {channels}: fast writes between BlueZ hosts can arrive out of order"
-        yield _setting(Level.ADVICE, found, "set [GATT] Channels = 1")
+    if (count := channels(conf, version)) != 1:
+        found = f"[GATT] Channels = {count}: fragments can overtake each other, and `serve` refuses that"
+        yield _setting(Level.BAD, found, "set [GATT] Channels = 1")
     if general.get("ReverseServiceDiscovery", "true") != "false" and gatt.get("Client", "true") != "false":
         found = "[General] ReverseServiceDiscovery = true: phones may be asked to pair by BlueZ's own reads"
         yield _setting(Level.ADVICE, found, "set [General] ReverseServiceDiscovery = false")
     if general.get("JustWorksRepairing", "never") == "never":
         found = "[General] JustWorksRepairing = never: a phone that forgot the bond is refused"
-        yield _setting(Level.ADVICE, found, "set [General] JustWorksRepairing = always")
+        yield _setting(Level.ADVICE, found, "set [General] JustWorksRepairing = confirm")
     if (mtu := gatt.get("ExchangeMTU", "517")) != "517":
         yield _setting(Level.ADVICE, f"[GATT] ExchangeMTU = {mtu}: small fragments are slow", "set it to 517")
 
@@ -92,14 +82,14 @@ def _setting(level: Level, found: str, todo: str) -> Check:
     return _check("main.conf", level, found, f"{todo}; then systemctl restart bluetooth")
 
 
-async def over_the_air(adapters: Sequence[Adapter], config: BleConfig) -> Check:
+async def over_the_air(adapters: Sequence[Adapter], name: str) -> Check:
     """Echo to the target from another adapter, if there is one and a target is on the air."""
-    other = next((each for each in adapters if each.name != config.adapter and each.powered), None)
-    own = next((each for each in adapters if each.name == config.adapter), None)
+    other = next((each for each in adapters if each.name != name and each.powered), None)
+    own = next((each for each in adapters if each.name == name), None)
     if other is None:
         return _check("echo", Level.SKIPPED, "needs a second adapter")
     if own is None or SMP_SERVICE not in own.services:
-        return _check("echo", Level.SKIPPED, f"no target runs on {config.adapter}")
+        return _check("echo", Level.SKIPPED, f"no target runs on {name}")
     try:
         heard = await echo(other.name, own.address)
     except TransportError as exc:
@@ -120,12 +110,13 @@ async def all_checks(config: BleConfig, *, ours: bool) -> AsyncIterator[Check]:
         return
     version = ".".join(map(str, host.version)) if host.version else "of unknown version"
     yield _check("bluetoothd", Level.GOOD, f"BlueZ {version} answers on D-Bus")
-    for check in settings(main_conf(), host.version):
+    for check in settings(host.conf, host.version):
         yield check
     if present.level is Level.GOOD:
-        for check in served(host.adapters, config.adapter, ours=ours):
+        name = chosen(host.adapters, config.adapter, ours=ours)
+        for check in served(host.adapters, name, ours=ours):
             yield check
-        yield await over_the_air(host.adapters, config)
+        yield await over_the_air(host.adapters, name)
 
 
 def _check(name: str, level: Level, found: str, todo: str = "") -> Check:

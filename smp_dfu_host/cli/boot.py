@@ -16,6 +16,7 @@ from smp_dfu_host.cli.render import Fact
 from smp_dfu_host.cli.render_runs import NO_BOOT, OTHER_END, SAME_END, CutRow
 from smp_dfu_host.config import Config
 from smp_dfu_host.mcuboot.flash import PowerCut
+from smp_dfu_host.mcuboot.options import Mode
 from smp_dfu_host.store.cuts import CutOutcome, CutTrial
 from smp_dfu_host.store.explain import explain as explain_store
 from smp_dfu_host.store.occupancy import unoccupied
@@ -30,25 +31,29 @@ from smp_dfu_host.store.slots import SlotStore
               help="Try all cuts on a copy, boot again after each, and report; the store stays.")  # fmt: skip
 @click.option("--tear", type=click.IntRange(min=1), metavar="K",
               help="With --cut or --cut-all: the first K bytes of that operation are still done.")  # fmt: skip
+@click.option("--loader", is_flag=True,
+              help="Mode firmware-loader: ask for the loader in slot 1, as a pin or the boot mode does.")  # fmt: skip
 @json_option
 @shared_options
-def boot(explain: bool, cut: int | None, cut_all: bool, tear: int | None, as_json: bool) -> int:
+def boot(explain: bool, cut: int | None, cut_all: bool, tear: int | None, loader: bool, as_json: bool) -> int:
     """Run the boot loader once and say what it did; not while a server runs on the store.
 
     Exit status 1 if no image boots; with --cut-all, if one does not after a cut though it does without.
     """
-    if sum((explain, cut is not None, cut_all)) > 1:
-        raise click.UsageError("--explain, --cut and --cut-all exclude each other")
+    if sum((explain, cut is not None, cut_all, loader)) > 1:
+        raise click.UsageError("--explain, --cut, --cut-all and --loader exclude each other")
     if tear is not None and cut is None and not cut_all:
         raise click.UsageError("--tear goes with --cut or --cut-all")
     config = the_config()
+    if loader and config.bootloader.mode != Mode.FIRMWARE_LOADER.value:
+        raise click.UsageError(f"--loader goes with mode firmware-loader, this is {config.bootloader.mode}")
     if explain:
         return _explain(config, as_json)
     if cut_all:
         return _cut_all(SlotStore(config), tear or 0, as_json)
     with unoccupied(config.store):
         store = SlotStore(config)
-        return _boot(store, as_json) if cut is None else _cut(store, cut, tear or 0, as_json)
+        return _boot(store, loader, as_json) if cut is None else _cut(store, cut, tear or 0, as_json)
 
 
 def _explain(config: Config, as_json: bool) -> int:
@@ -60,8 +65,8 @@ def _explain(config: Config, as_json: bool) -> int:
     return 0 if found.next_boot.ok else 1
 
 
-def _boot(store: SlotStore, as_json: bool) -> int:
-    result = store.boot()
+def _boot(store: SlotStore, loader: bool, as_json: bool) -> int:
+    result = store.boot(loader=loader)
     if as_json:
         show_json(boot_json(result))
     else:
@@ -109,7 +114,8 @@ def _cut_facts(trial: CutTrial, outcomes: list[CutOutcome]) -> Iterator[Fact]:
     yield Fact("same end", f"{same}, to the byte", "green")
     if other := len(outcomes) - same:
         images = sum(bool(each.differs) and each.same_image for each in outcomes)
-        yield Fact("other end", f"{other}, {images} of them with the same image running", "yellow")
+        kept = "all" if images == other else f"{images} of them"
+        yield Fact("other end", f"{other}, {kept} with the same image running", "yellow")
     dead = [each.number for each in outcomes if not each.result.ok]
     yield Fact("no boot", f"{len(dead)}" if dead else "none", "bold red" if dead and trial.end.ok else "")
 
@@ -126,7 +132,8 @@ def _outcome(trial: CutTrial, each: CutOutcome) -> tuple[render.Look, str]:
     if not each.differs:
         return SAME_END, ""
     image = "the same image runs" if each.same_image else f"{each.result.header and each.result.header.version} runs"
-    return OTHER_END, f"{image}; {', '.join(each.differs)} differ in {each.bytes} bytes"
+    differ = "differs" if len(each.differs) == 1 else "differ"
+    return OTHER_END, f"{image}; {', '.join(each.differs)} {differ} in {each.bytes} bytes"
 
 
 def _end(ok: bool, stopped: str | None, version: str) -> str:

@@ -1,5 +1,7 @@
 """What a boot did, as lines and as JSON."""
 
+from collections.abc import Sequence
+
 from smp_dfu_host.cli.render import Fact
 from smp_dfu_host.mcuboot.options import BootResult
 
@@ -11,12 +13,15 @@ def boot_facts(result: BootResult) -> list[Fact]:
     if not result.ok:
         mend = "load one that does: smp-dfu-host slots load FILE --slot 0"
         return [*done, flash, Fact("result", f"no image boots; {mend}", "bold red")]
-    slots = ", ".join(f"slot {slot}" for slot in result.active_slots)
-    return [
-        *done,
-        flash,
-        Fact("result", f"{slots} runs, version {result.header and result.header.version}", "bold green"),
-    ]
+    version = str(result.header and result.header.version)
+    return [*done, flash, Fact("result", say_running(result.running, version), "bold green")]
+
+
+def say_running(slots: Sequence[int | None], version: str) -> str:
+    """Say what runs after a boot: image by image the slot, and the version of image 0."""
+    names = [f"slot {slot}" for slot in slots if slot is not None]
+    beside = f", beside it {', '.join(names[1:])}" if len(names) > 1 else ""
+    return f"version {version} runs from {names[0]}{beside}"
 
 
 def boot_json(result: BootResult) -> dict[str, object]:
@@ -26,7 +31,7 @@ def boot_json(result: BootResult) -> dict[str, object]:
         "stopped": result.stopped,
         "asked": [each.name.lower() for each in result.pre_swap_type],
         "done": [each.name.lower() for each in result.swap_type_done],
-        "slots": list(result.active_slots),
+        "slots": list(result.running),
         "version": str(result.header.version) if result.header else None,
         "operations": result.ops,
         "actions": list(result.actions),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from smp_dfu_host.cli.render import ClientLine
-from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
+from smp_dfu_host.dispatch.events import BlePeerConnParamsEvent, EventManager, PeerJoined, PeerLeft
 from smp_dfu_host.dispatch.hooks import (
     ChunkWritten,
     CommandReceived,
@@ -30,6 +30,7 @@ STALLED_S = 2.0
 _COMMANDS = {
     (0, 0): "echo",
     (0, 2): "task statistics",
+    (0, 3): "memory pools",
     (0, 4): "datetime",
     (0, 5): "reset",
     (0, 6): "params",
@@ -39,6 +40,23 @@ _COMMANDS = {
     (1, 1): "upload",
     (1, 5): "erase",
     (1, 6): "slot info",
+    (2, 0): "statistics",
+    (2, 1): "statistics",
+    (3, 0): "setting",
+    (3, 1): "delete setting",
+    (3, 2): "commit settings",
+    (3, 3): "stored settings",
+    (8, 0): "file",
+    (8, 1): "file status",
+    (8, 2): "file hash",
+    (8, 3): "hash types",
+    (8, 4): "close file",
+    (9, 0): "shell command",
+    (10, 0): "groups",
+    (10, 1): "groups",
+    (10, 2): "groups",
+    (10, 3): "groups",
+    (63, 0): "erase storage",
 }
 _UPLOAD = (1, 1)
 
@@ -66,22 +84,42 @@ class Board:
         self._clock = clock
         self._clients: dict[Peer, _Client] = {}
         self._samples: dict[Peer, deque[tuple[float, int]]] = {}
+        self._notes: dict[str, str] = {}
+        self._intervals: dict[str, float] = {}
+        """Connection intervals in ms, by the address of the central."""
 
     def watch(self, events: EventManager, hooks: Hooks) -> None:
         """Follow a server from now on."""
         events.subscribe(PeerJoined, lambda event: self._put(event.peer, _Client()))
         events.subscribe(PeerLeft, lambda event: self._remove(event.peer))
+        events.subscribe(BlePeerConnParamsEvent, self._parameters)
         hooks.register(Event.CMD_RECV, self._command)
         hooks.register(Event.IMG_DFU_CHUNK_WRITE_COMPLETE | Event.IMG_DFU_PENDING, self._written)
         hooks.register(Event.IMG_DFU_STOPPED, self._stopped)
 
+    def note(self, who: str, text: str) -> None:
+        """Say something of somebody above all clients; an empty text says it no longer."""
+        self._notes.pop(who, None)
+        if text:
+            self._notes[who] = text
+
     def lines(self) -> tuple[ClientLine, ...]:
         """Return what is to be drawn, in the order in which the clients came."""
         now = self._clock()
-        return tuple(
-            ClientLine(str(peer), each.what, each.done, each.total, each.rate if now - each.at < STALLED_S else 0.0)
+        notes = tuple(ClientLine(who, text) for who, text in list(self._notes.items()))
+        return notes + tuple(
+            ClientLine(
+                self._who(peer), each.what, each.done, each.total, each.rate if now - each.at < STALLED_S else 0.0
+            )
             for peer, each in list(self._clients.items())
         )
+
+    def _who(self, peer: Peer) -> str:
+        interval = self._intervals.get(peer.address) if peer.transport == "ble" else None
+        return f"{peer} every {interval:g} ms" if interval else str(peer)
+
+    def _parameters(self, event: BlePeerConnParamsEvent) -> None:
+        self._intervals[event.address] = event.interval_ms
 
     def _put(self, peer: Peer, client: _Client) -> None:
         self._clients[peer] = client
@@ -89,6 +127,7 @@ class Board:
     def _remove(self, peer: Peer) -> None:
         self._clients.pop(peer, None)
         self._samples.pop(peer, None)
+        self._intervals.pop(peer.address, None)
 
     def _command(self, notice: Notice) -> None:
         data: CommandReceived = notice.data

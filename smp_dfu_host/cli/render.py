@@ -183,7 +183,7 @@ def image(title: str, rows: Iterable[Fact], segments: tuple[Segment, ...], tlvs:
     table.add_column("area", no_wrap=True)
     table.add_column("meaning", overflow="fold")
     for row in tlvs:
-        table.add_row(row.kind, str(row.size), "protected" if row.protected else "plain", Text(row.meaning))
+        table.add_row(row.kind, str(row.size), "protected" if row.protected else "unprotected", Text(row.meaning))
     parts: list[RenderableType] = [facts(rows)]
     if segments:
         parts += [Padding(Bar(segments), (1, 0)), Columns([Key(segment) for segment in segments], padding=(0, 3))]

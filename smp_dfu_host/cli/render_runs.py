@@ -17,12 +17,12 @@ from smp_dfu_host.store.compare import Match
 from smp_dfu_host.store.survey import Part
 
 MATCHES = {
-    Match.SAME: Look("·", ".", "bright_black", "same"),
+    Match.SAME: Look("│", "|", "bright_black", "same"),
     Match.DIFFERS: Look("≠", "x", "bold yellow", "differs"),
     Match.ONLY_A: Look("◂", "<", "cyan", "only in A"),
     Match.ONLY_B: Look("▸", ">", "cyan", "only in B"),
 }
-"""One look a match; no two share a glyph."""
+"""One look a match; no two share a glyph, nor one with a part of a slot, since both are in one legend."""
 SAME_END = Look("·", ".", "green", "same end")
 OTHER_END = Look("≠", "x", "bold yellow", "other end")
 NO_BOOT = Look("✗", "!", "bold red", "no boot")

@@ -18,8 +18,9 @@ from rich.logging import RichHandler
 
 from smp_dfu_host.cli import render
 from smp_dfu_host.cli.config import shared_options, the_config
+from smp_dfu_host.cli.desk import Terminal
 from smp_dfu_host.cli.live import Board
-from smp_dfu_host.config import Config
+from smp_dfu_host.config import PAIRING_POLICIES, SECURITY_LEVELS, Config
 
 REFRESH_HZ = 5
 """How often the live display is drawn in a second."""
@@ -46,8 +47,9 @@ class Endpoint(click.ParamType[tuple[str, int]]):
 @click.option("--serial", metavar="DEV", help="Serve a tty, such as /dev/ttyACM0.")
 @click.option("--pty", metavar="PATH", help="Make a pseudo terminal, linked to PATH, and serve it.")
 @click.option("--ble/--no-ble", default=None, help="Serve Bluetooth LE.")
-@click.option("--adapter", metavar="HCI", help="The Bluetooth adapter, such as hci0.")
-@click.option("--ble-security", type=click.Choice(["none", "encrypt"]), help="What a Bluetooth link must offer.")
+@click.option("--adapter", metavar="HCI", help="The Bluetooth adapter: hci1, its address, or the first that can.")
+@click.option("--ble-security", type=click.Choice(SECURITY_LEVELS), help="What a Bluetooth link must offer.")
+@click.option("--ble-pairing", type=click.Choice(("auto", *PAIRING_POLICIES)), help="How new centrals pair.")
 @click.option("--ready-fd", type=click.IntRange(min=0), metavar="N", help="Write the ready line there, not to stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Log packets, too.")
 @shared_options
@@ -79,10 +81,13 @@ def overrides(options: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         "ble": "transport.ble.enabled",
         "adapter": "transport.ble.adapter",
         "ble_security": "transport.ble.security",
+        "ble_pairing": "transport.ble.pairing",
     }
     if options["udp"] is not None:
         host, port = options["udp"]
         yield from (("transport.udp.enabled", True), ("transport.udp.host", host), ("transport.udp.port", port))
+    if options.get("ble_pairing") is not None:
+        yield "transport.ble.pairing", "auto"  # so that the file's policy does not forbid the new level on the way
     yield from ((dotted, options[name]) for name, dotted in plain.items() if options[name] is not None)
 
 
@@ -160,7 +165,7 @@ async def run(config: Config, announce: Announce, board: Board | None = None) ->
     """Run the server until it ends by itself, or SIGINT or SIGTERM ends it; return the exit status."""
     from smp_dfu_host.server import Server  # loads all transports; other commands need none
 
-    server = Server(config, on_ready=announce)
+    server = Server(config, on_ready=announce, desk=Terminal(board))
     if board is not None:
         board.watch(server.events, server.hooks)
     task = asyncio.ensure_future(server.run())

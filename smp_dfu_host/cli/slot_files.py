@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from smp_dfu_host.cli import render_runs
+from smp_dfu_host.cli.boot_result import say_running
 from smp_dfu_host.cli.changing import changing, check_slot, say_next
 from smp_dfu_host.cli.config import json_option, shared_options, show, show_json, the_config
 from smp_dfu_host.cli.render import LOOKS, Fact, size_text
@@ -16,11 +17,12 @@ from smp_dfu_host.mcuboot.options import Mode
 from smp_dfu_host.mcuboot.trailer import Trailer
 from smp_dfu_host.store.build import boot_options
 from smp_dfu_host.store.compare import Match, Run, compare, parts_in
+from smp_dfu_host.store.fitness import image_start
 from smp_dfu_host.store.history import BootEntry
 from smp_dfu_host.store.image_files import read_dump, read_one, write_binary, write_hex
 from smp_dfu_host.store.occupancy import unoccupied
 from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.store.survey import Segment, image_start, slot_segments, survey
+from smp_dfu_host.store.survey import Segment, slot_segments, survey
 
 HEX_SUFFIXES = (".hex", ".ihex", ".ihx")
 """Names that ask for Intel HEX."""
@@ -103,8 +105,16 @@ def _diff_facts(sides: tuple[Side, Side], differing: list[DiffRow]) -> list[Fact
     ]
     if not differing:
         return [*named, Fact("result", "the same, to the byte", "green")]
-    count, sectors = sum(row.bytes for row in differing), sum(row.sectors for row in differing)
-    return [*named, Fact("result", f"{count} bytes differ, in {sectors} sectors", "bold yellow")]
+    said = [_count(differing, Match.DIFFERS, "differ"), _count(differing, Match.ONLY_A, "only in A")]
+    said.append(_count(differing, Match.ONLY_B, "only in B"))
+    return [*named, Fact("result", "; ".join(filter(None, said)), "bold yellow")]
+
+
+def _count(rows: list[DiffRow], match: Match, words: str) -> str:
+    """Count what is of one kind of difference; empty: nothing."""
+    found = [row for row in rows if row.match is match]
+    count, sectors = sum(row.bytes for row in found), sum(row.sectors for row in found)
+    return f"{count} bytes {words}, in {sectors} sectors" if found else ""
 
 
 def _diff_json(sides: tuple[Side, Side], runs: tuple[Run, ...]) -> dict[str, object]:
@@ -180,9 +190,8 @@ def history(last: int | None, as_json: bool) -> None:
 
 
 def _history_row(entry: BootEntry) -> HistoryRow:
-    slots = ", ".join(f"slot {slot}" for slot in entry.slots if slot is not None)
-    runs = f"version {entry.version} runs from {slots}" if entry.ok else "nothing runs"
-    return HistoryRow(entry.number, entry.time, entry.ok, runs, entry.operations, entry.actions)
+    what = say_running(entry.slots, entry.version) if entry.ok else "nothing runs"
+    return HistoryRow(entry.number, entry.time, entry.ok, what, entry.operations, entry.actions)
 
 
 def _entry_json(entry: BootEntry) -> dict[str, object]:

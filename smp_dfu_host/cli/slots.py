@@ -15,7 +15,7 @@ from smp_dfu_host.cli.render import Fact, SlotPicture
 from smp_dfu_host.cli.slot_files import diff, export, history, import_
 from smp_dfu_host.config import Config
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.swap_type import SwapType, TrailerState
+from smp_dfu_host.mcuboot.swap_type import Magic, SwapType, TrailerState
 from smp_dfu_host.store.explain import Explanation, SlotVerdict, explain
 from smp_dfu_host.store.image_files import destinations, read_files
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
@@ -54,7 +54,8 @@ def picture(each: SlotSurvey, cut: Rule | None, next_boot: SlotVerdict) -> SlotP
 def scratch_picture(each: ScratchSurvey) -> SlotPicture:
     """Return what is drawn of the scratch area."""
     place = f"{render.size_text(each.size)} at {each.address:#x}"
-    return SlotPicture("scratch", place, each.segments, (Fact("trailer", say_trailer(each.trailer)),))
+    said = say_trailer(each.trailer) if each.trailer.magic is Magic.GOOD else "none: no swap is under way from here"
+    return SlotPicture("scratch", place, each.segments, (Fact("trailer", said),))
 
 
 def _facts(each: SlotSurvey, cut: Rule | None) -> Iterator[Fact]:
@@ -63,7 +64,8 @@ def _facts(each: SlotSurvey, cut: Rule | None) -> Iterator[Fact]:
         yield Fact("version", str(header.version), "bold")
     if each.view is not None:
         yield Fact("hash", each.view.hash.hex())
-        yield render.flags(flags(each))
+        if not cut:
+            yield render.flags(flags(each))
     yield verdict(each)
     yield Fact("trailer", say_trailer(each.trailer))
     if cut:
@@ -98,6 +100,8 @@ def say_trailer(state: TrailerState) -> str:
 
 def running(store: SlotStore) -> Fact:
     """Say what runs now."""
+    if store.state().unfinished:
+        return Fact("running", "nothing: the power failed during a swap", "bold yellow")
     slots = [store.running_slot(image) for image in range(store.layout.images)]
     names = ", ".join(f"slot {slot}" for slot in slots if slot is not None)
     return Fact("running", names or "nothing: no image booted")
@@ -170,6 +174,7 @@ def _segments_json(segments: tuple[Segment, ...]) -> list[dict[str, object]]:
 
 def _digest(store: SlotStore, slot: int) -> bytes:
     check_slot(store, slot)
+    store.state().check_finished()  # the image may lie in pieces
     listed = store.listed(slot)
     if listed is None:
         raise StoreError(f"slot {slot} holds no image")

@@ -51,6 +51,21 @@ class ModuleStateEvent:
 class BleSmpTransferEvent:
     """A transfer over Bluetooth LE is going on: keep the link fast (sdk-nrf include/caf/events/ble_smp_event.h)."""
 
+    peer: Peer
+    """Whose transfer it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlePeerConnParamsEvent:
+    """Connection parameters are in force (sdk-nrf include/caf/events/ble_common_event.h)."""
+
+    address: str
+    """The central's, as in `Peer.address`."""
+    interval_ms: float
+    latency: int
+    """So many meetings in a row may we miss."""
+    timeout_ms: int
+
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:

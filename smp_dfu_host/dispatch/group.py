@@ -16,9 +16,10 @@ refusal is raised, never returned.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, overload
 
+from smp_dfu_host.config import Config
 from smp_dfu_host.dispatch.peer import Link, Peer
 from smp_dfu_host.dispatch.services import Services
 from smp_dfu_host.errors import Rc
@@ -40,6 +41,8 @@ class Context:
     """The request's header; `header.version` is 0 or 1."""
     payload: bytes = b""
     """The request's CBOR as it came, for the few commands that take what they understand of it and ignore the rest."""
+    groups: Mapping[int, "Group"] = field(default_factory=dict)
+    """All groups that are served, by id, in the order of their registration."""
 
     @property
     def peer(self) -> Peer:
@@ -126,6 +129,12 @@ class Group:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+
+    @classmethod
+    def needs(cls, config: Config) -> str:
+        """Return the option that must be set before this group can be served; nothing: it can."""
+        del config
+        return ""
 
     @property
     def handlers(self) -> int:

@@ -3,66 +3,24 @@
 A handler is registered for one event, for several events of one group (`Event.A | Event.B`), for all events of a group
 (`EventGroup.IMG.events`) or for everything (`ALL_EVENTS`). All handlers of an event run in the order of registration. A
 handler refuses by raising a `Refusal`; the first refusal is the one that counts, the later handlers see it in
-`Notice.refused` and run for information only. `Notice.stop()` keeps the later handlers from running.
+`Notice.refused` and run for information only. `Notice.stop()` keeps the later handlers from running. A handler that has
+to wait for something is a coroutine function: the request waits for it, and so do those behind it, the event loop does
+not.
 
-The numbers are Zephyr's: a group in the upper 16 bits, one bit per event below (zephyr
-include/zephyr/mgmt/mcumgr/mgmt/callbacks.h). They are no SMP group ids.
+`hook_events` has the events; here is what each of them comes with, and the handlers.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 from smp_dfu_host.dispatch.peer import Peer
 from smp_dfu_host.errors import Refusal
-
-_ID_MASK = 0xFFFF
-
-ALL_EVENTS = _ID_MASK
-"""Every event of every group (MGMT_EVT_OP_ALL)."""
-
-
-class EventGroup(IntEnum):
-    """Groups of events (enum mgmt_cb_groups)."""
-
-    SMP = 1
-    OS = 2
-    IMG = 3
-    FS = 4
-    SETTINGS = 5
-    ENUM = 6
-
-    @property
-    def events(self) -> int:
-        """All events of this group (MGMT_EVT_OP_..._ALL)."""
-        return self << 16 | _ID_MASK
-
-
-class Event(IntEnum):
-    """What handlers can be told of; the comment names the type of the data."""
-
-    CMD_RECV = 1 << 16 | 1 << 0  # CommandReceived; may refuse: the command is not run
-    CMD_STATUS = 1 << 16 | 1 << 1  # CommandStatus
-    CMD_DONE = 1 << 16 | 1 << 2  # CommandDone
-    OS_RESET = 2 << 16 | 1 << 0  # OsReset; may refuse
-    OS_INFO_CHECK = 2 << 16 | 1 << 1  # InfoCheck
-    OS_INFO_APPEND = 2 << 16 | 1 << 2  # InfoAppend; may refuse
-    OS_DATETIME_GET = 2 << 16 | 1 << 3  # may refuse
-    OS_DATETIME_SET = 2 << 16 | 1 << 4  # may refuse
-    OS_BOOTLOADER_INFO = 2 << 16 | 1 << 5  # BootloaderInfo; may refuse
-    IMG_DFU_CHUNK = 3 << 16 | 1 << 0  # UploadCheck; may refuse
-    IMG_DFU_STOPPED = 3 << 16 | 1 << 1  # DfuStopped
-    IMG_DFU_STARTED = 3 << 16 | 1 << 2  # DfuStarted
-    IMG_DFU_PENDING = 3 << 16 | 1 << 3  # DfuPending
-    IMG_DFU_CONFIRMED = 3 << 16 | 1 << 4  # DfuConfirmed
-    IMG_DFU_CHUNK_WRITE_COMPLETE = 3 << 16 | 1 << 5  # ChunkWritten
-    IMG_IMAGE_SLOT_STATE = 3 << 16 | 1 << 6  # SlotFields; may refuse
-    IMG_SLOT_INFO_IMAGE = 3 << 16 | 1 << 7  # ImageFields; may refuse
-    IMG_SLOT_INFO_SLOT = 3 << 16 | 1 << 8  # SlotFields; may refuse
-    FS_FILE_ACCESS = 4 << 16 | 1 << 0  # may refuse
-    SETTINGS_ACCESS = 5 << 16 | 1 << 0  # may refuse
-    ENUM_DETAILS = 6 << 16 | 1 << 0  # may refuse
+from smp_dfu_host.hook_events import ALL_EVENTS as ALL_EVENTS
+from smp_dfu_host.hook_events import EVENT_MASK
+from smp_dfu_host.hook_events import Event as Event
+from smp_dfu_host.hook_events import EventGroup as EventGroup
 
 
 class UploadStatus(IntEnum):
@@ -226,6 +184,56 @@ class BootloaderInfo:
     fields: dict[str, object] = field(default_factory=dict)
 
 
+class FileUse(IntEnum):
+    """What is to be done with a file (enum fs_mgmt_file_access_types)."""
+
+    READ = 0
+    WRITE = 1
+    STATUS = 2
+    HASH = 3
+
+
+@dataclass(slots=True)
+class FileAccess:
+    """A file that is about to be used (fs_mgmt_file_access); a transfer is told of when its file is opened."""
+
+    use: FileUse
+    name: str
+    """The path; handlers may put another one here, which is confined like any other."""
+    peer: Peer
+
+
+class SettingsUse(IntEnum):
+    """What is to be done with settings (enum settings_mgmt_access_types)."""
+
+    READ = 0
+    WRITE = 1
+    DELETE = 2
+    COMMIT = 3
+    LOAD = 4
+    SAVE = 5
+
+
+@dataclass(slots=True)
+class SettingsAccess:
+    """Settings that are about to be used (settings_mgmt_access)."""
+
+    use: SettingsUse
+    peer: Peer
+    name: str = ""
+    """Which one; of `SAVE` the subtree, empty for all. Handlers may put another one here."""
+    value: bytes = b""
+    """Of `WRITE`: what is to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFields:
+    """A group that is about to be told of in detail; handlers may add fields."""
+
+    group: int
+    fields: dict[str, object] = field(default_factory=dict)
+
+
 class Notice:
     """One notification on its way through the handlers."""
 
@@ -234,7 +242,7 @@ class Notice:
     def __init__(self, event: Event, data: Any) -> None:
         self.event = event
         self.data = data
-        """The event's data; its type stands beside the event."""
+        """The event's data; `event.data` names its type."""
         self.refused: Refusal | None = None
         """The refusal that counts, if an earlier handler has refused."""
         self.stopped = False
@@ -245,7 +253,8 @@ class Notice:
         self.stopped = True
 
 
-Handler = Callable[[Notice], None]
+Handler = Callable[[Notice], Awaitable[None] | None]
+"""Called in the event loop: a function that is short, or one that is awaited. Raises a `Refusal` to refuse."""
 
 
 class Hooks:
@@ -260,7 +269,7 @@ class Hooks:
 
         Args:
             events: An `Event`, several of one group joined by `|`, `EventGroup.X.events` or `ALL_EVENTS`.
-            handler: Called in the event loop; must be short. Raises a `Refusal` to refuse.
+            handler: See `Handler`.
         """
         self._handlers.append((events, handler))
         self._chains.clear()
@@ -270,8 +279,8 @@ class Hooks:
         self._handlers = [entry for entry in self._handlers if entry[1] != handler]
         self._chains.clear()
 
-    def notify(self, event: Event, data: object) -> None:
-        """Run the event's handlers.
+    async def notify(self, event: Event, data: object) -> None:
+        """Run the event's handlers, one after another.
 
         Raises:
             Refusal: The first one that a handler raised.
@@ -280,17 +289,18 @@ class Hooks:
         if chain is None:
             chain = self._chains[event] = tuple(handler for events, handler in self._handlers if _covers(events, event))
         if chain:
-            _run(chain, Notice(event, data))
+            await _run(chain, Notice(event, data))
 
 
 def _covers(events: int, event: Event) -> bool:
-    return events == ALL_EVENTS or (events >> 16 == event >> 16 and bool(events & event & _ID_MASK))
+    return events == ALL_EVENTS or (events >> 16 == event >> 16 and bool(events & event & EVENT_MASK))
 
 
-def _run(chain: tuple[Handler, ...], notice: Notice) -> None:
+async def _run(chain: tuple[Handler, ...], notice: Notice) -> None:
     for handler in chain:
         try:
-            handler(notice)
+            if (waiting := handler(notice)) is not None:
+                await waiting
         except Refusal as refusal:
             notice.refused = notice.refused or refusal
         if notice.stopped:

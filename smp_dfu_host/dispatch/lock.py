@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from smp_dfu_host.dispatch.stats import Statistics
 from smp_dfu_host.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,11 @@ class DfuLock:
     Args:
         path: The lock file, made on the first claim; None: within this process only.
         enabled: False: every claim and release succeeds and nobody is told (`[dfu] lock = false`).
+        stats: Gets a group `lock` of counters.
     """
 
-    def __init__(self, path: Path | None = None, *, enabled: bool = True) -> None:
+    def __init__(self, path: Path | None = None, *, enabled: bool = True, stats: Statistics | None = None) -> None:
+        self._counters = (stats or Statistics()).group("lock", "claims", "owners", "refused", "released")
         self._file: int | None = None
         self._path = path
         self._enabled = enabled
@@ -114,6 +117,14 @@ class DfuLock:
             return
         if self._owner == owner:
             return
+        try:
+            self._take(owner)
+        except LockHeld:
+            self._counters["refused"] += 1
+            raise
+        self._counters["claims"] += 1
+
+    def _take(self, owner: LockOwner) -> None:
         if self._owner is not None:
             raise LockHeld(self._owner.name)
         if self._path is not None:
@@ -137,6 +148,7 @@ class DfuLock:
             raise LockError(f"{owner.name} does not hold the DFU lock")
         self._owner = None
         self._close()
+        self._counters["released"] += 1
 
     def _change_owner(self, owner: LockOwner) -> None:
         """Make him the owner; count and tell if he is not the one who was it last."""
@@ -145,6 +157,7 @@ class DfuLock:
         if found.owner != _key(owner.name):
             self._record = LockRecord(_key(owner.name), max(found.counter, known.counter) + 1)
             self._write()
+            self._counters["owners"] += 1
         else:
             self._record = found
         previous, self._owner, self._last = self._last, owner, owner

@@ -45,6 +45,29 @@ class _Command:
     method: Callable[..., Awaitable[Body | Mapping[str, object]]]
 
 
+class _Replies:
+    """The replies to the requests of one packet; what ends a packet early is decided here.
+
+    Unlike a generator it can be left and come back to, without anything to clean up.
+    """
+
+    def __init__(self, router: "Router", link: Link, left: Iterator[Request]) -> None:
+        self._router = router
+        self._link = link
+        self._left = left
+
+    def __aiter__(self) -> "_Replies":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if (request := next(self._left, None)) is None:
+            raise StopAsyncIteration
+        reply = await self._router.serve(self._link, request)
+        if reply.stops:
+            self._left = iter(())
+        return reply.message
+
+
 class Router:
     """Serves requests.
 
@@ -66,13 +89,9 @@ class Router:
                     command = _Command(group, row.body, getattr(group, row.method))
                     self._table[group.id, row.command, row.op] = command
 
-    async def respond(self, link: Link, packet: bytes) -> AsyncIterator[bytes]:
-        """Serve the requests of one packet in order; yield one reply each."""
-        for request in self.requests(link, packet):
-            reply = await self.serve(link, request)
-            yield reply.message
-            if reply.stops:
-                break
+    def respond(self, link: Link, packet: bytes) -> AsyncIterator[bytes]:
+        """Return the replies to one packet, one for each request in order; each is made when it is asked for."""
+        return _Replies(self, link, self.requests(link, packet))
 
     def requests(self, link: Link, packet: bytes) -> Iterator[Request]:
         """Take the packet apart; bytes that hold no header are counted and logged, never answered."""
@@ -85,7 +104,7 @@ class Router:
     async def serve(self, link: Link, request: Request) -> Reply:
         """Serve one request; whatever happens, there is a reply."""
         self._counters["requests"] += 1
-        context = Context(link, request.header, request.payload)
+        context = Context(link, request.header, request.payload, self.groups)
         command = None
         rc = int(Rc.OK)
         try:
@@ -98,7 +117,7 @@ class Router:
             log.exception("%s: %s failed", link.peer, request.header)
             rc, payload = Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
         if command is not None:
-            self._done(context, rc)
+            await self._done(context, rc)
         self._counters["replies"] += 1
         return Reply(encode_reply(request.header, payload), rc != Rc.OK)
 
@@ -115,7 +134,7 @@ class Router:
         """Ask the hooks, run the method, and return its answer if that fits the link."""
         header = context.header
         received = CommandReceived(header.group, header.command, header.op, context.peer)
-        self._hooks.notify(Event.CMD_RECV, received)
+        await self._hooks.notify(Event.CMD_RECV, received)
         arguments = () if command.body is None else (decode(command.body, payload),)
         answer = encode(await command.method(context, *arguments))
         size = Header.SIZE + len(answer)
@@ -133,7 +152,7 @@ class Router:
             case MgmtError():
                 rc = refusal.rc
             case GroupError() if context.header.version > 0:
-                return Rc.OK, encode({"err": {"group": refusal.group, "rc": refusal.rc}})
+                return Rc.OK, encode({"err": {"group": refusal.group, "rc": refusal.rc}, **refusal.beside})
             case GroupError():
                 rc, rsn = self._translate(refusal), refusal.rsn
         return rc, encode({"rc": rc, "rsn": rsn})
@@ -143,9 +162,9 @@ class Router:
         group = self.groups.get(refusal.group)
         return Rc.EUNKNOWN if group is None else group.v0_rc.get(refusal.rc, Rc.EUNKNOWN)
 
-    def _done(self, context: Context, rc: int) -> None:
+    async def _done(self, context: Context, rc: int) -> None:
         header = context.header
         try:
-            self._hooks.notify(Event.CMD_DONE, CommandDone(header.group, header.command, rc, context.peer))
+            await self._hooks.notify(Event.CMD_DONE, CommandDone(header.group, header.command, rc, context.peer))
         except Exception:  # the request is answered already; this event cannot refuse it
             log.exception("%s: a hook failed after %s", context.peer, header)

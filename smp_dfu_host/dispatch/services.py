@@ -10,6 +10,7 @@ from smp_dfu_host.dispatch.hooks import Hooks
 from smp_dfu_host.dispatch.lock import DfuLock
 from smp_dfu_host.dispatch.peer import Peer
 from smp_dfu_host.dispatch.stats import Statistics
+from smp_dfu_host.store.settings import Settings
 from smp_dfu_host.store.slots import SlotStore
 
 
@@ -39,3 +40,5 @@ class Services:
     """Asks for a reset; returns at once, the reset follows after the configured delay."""
     lock: DfuLock = field(default_factory=DfuLock)
     """The DFU lock; its counter dates upload sessions."""
+    settings: Settings = field(default_factory=Settings)
+    """The settings and their storage."""

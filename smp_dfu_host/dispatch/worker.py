@@ -11,15 +11,14 @@ order, so that a slow peer costs only itself: while its outbox is full, its requ
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
 from smp_dfu_host.dispatch.peer import Link
 from smp_dfu_host.dispatch.router import Router
-from smp_dfu_host.dispatch.stats import Statistics
+from smp_dfu_host.dispatch.stats import Counters, Statistics
 from smp_dfu_host.errors import TransportError
-from smp_dfu_host.wire.message import Request
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +33,14 @@ DRAIN_S = 1.0
 class _Lane:
     """What is under way for one link; lives only as long as something is."""
 
-    __slots__ = ("link", "outbox", "packets", "requests", "resting", "sender")
+    __slots__ = ("link", "outbox", "packets", "replies", "resting", "sender")
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.packets: deque[bytes] = deque()
         """Packets to serve, the first one first."""
-        self.requests: Iterator[Request] | None = None
-        """The rest of the packet that a full outbox has interrupted."""
+        self.replies: AsyncIterator[bytes] | None = None
+        """What is still to come for the packet that a full outbox has interrupted."""
         self.resting = 0
         """Turns that this lane has given up until its outbox has room."""
         self.outbox: deque[bytes] = deque()
@@ -55,12 +54,12 @@ class _Lane:
     @property
     def idle(self) -> bool:
         """True once nothing is under way."""
-        return not (self.packets or self.requests or self.outbox or self.sender)
+        return not (self.packets or self.replies or self.outbox or self.sender)
 
     def forget_requests(self) -> None:
         """Forget what was to be served; replies that are made still go out."""
         self.packets.clear()
-        self.requests = None
+        self.replies = None
         self.resting = 0
 
 
@@ -70,7 +69,7 @@ class Worker:
     Args:
         router: Makes the replies.
         queue_size: Packets that may wait for their turn.
-        stats: Gets a group `queue` of counters.
+        stats: Gets counters `queue` and a gauge `inbox`, and counters for each transport, by its name.
         events: Told of peers that come and go; None: nobody is told.
     """
 
@@ -79,7 +78,10 @@ class Worker:
         self._queue_size = queue_size
         self._events = events
         self._counters = stats.group("queue", "packets", "dropped", "lost")
+        self._stats = stats
         self._turns: deque[_Lane] = deque()
+        self._most = 0
+        stats.gauge("inbox", lambda: {"waiting": len(self._turns), "most": self._most, "size": self._queue_size})
         self._lanes: dict[int, _Lane] = {}
         self._moved = asyncio.Event()
         self._serving = asyncio.Lock()
@@ -88,12 +90,14 @@ class Worker:
     def joined(self, link: Link) -> None:
         """Tell the modules that a peer has connected (or was heard for the first time)."""
         log.info("%s: joined", link.peer)
+        self._traffic(link)["joined"] += 1
         if self._events is not None:
             self._events.submit(PeerJoined(link.peer))
 
     def left(self, link: Link) -> None:
         """Forget what is under way for the link, and tell the modules."""
         log.info("%s: left", link.peer)
+        self._traffic(link)["left"] += 1
         if (lane := self._lanes.get(id(link))) is not None:
             self._forget(lane)
         self._moved.set()
@@ -167,7 +171,11 @@ class Worker:
         lane = self._lanes.setdefault(id(link), _Lane(link))
         lane.packets.append(packet)
         self._turns.append(lane)
+        self._most = max(self._most, len(self._turns))
         self._counters["packets"] += 1
+        traffic = self._traffic(link)
+        traffic["rx"] += 1
+        traffic["rx_bytes"] += len(packet)
         self._moved.set()
 
     async def _change(self) -> None:
@@ -190,21 +198,25 @@ class Worker:
         self._settle(lane)
 
     async def _serve_packet(self, lane: _Lane) -> None:
-        if lane.requests is None:
-            lane.requests = self._router.requests(lane.link, lane.packets.popleft())
-        for request in lane.requests:
-            reply = await self._router.serve(lane.link, request)
+        if lane.replies is None:
+            lane.replies = self._router.respond(lane.link, lane.packets.popleft())
+        async for message in lane.replies:
             if self._lanes.get(id(lane.link)) is not lane:
                 return  # forgotten in the meantime
-            self._send(lane, reply.message)
-            if reply.stops:
-                break
+            self._send(lane, message)
             if lane.full:
                 lane.resting += 1
                 return
-        lane.requests = None
+        lane.replies = None
+
+    def _traffic(self, link: Link) -> Counters:
+        """Return the counters of a link's transport: packets that came, messages that went."""
+        return self._stats.group(link.peer.transport, "joined", "left", "rx", "rx_bytes", "tx", "tx_bytes")
 
     def _send(self, lane: _Lane, message: bytes) -> None:
+        traffic = self._traffic(lane.link)
+        traffic["tx"] += 1
+        traffic["tx_bytes"] += len(message)
         lane.outbox.append(message)
         if lane.sender is None and self._senders is not None:
             lane.sender = self._senders.create_task(self._empty(lane))

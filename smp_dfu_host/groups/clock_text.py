@@ -1,6 +1,7 @@
 """The text of the datetime command: `YYYY-MM-DDTHH:MM:SS`, read as leniently as Zephyr reads it.
 
-Six numbers, each with any one character behind it; what follows the sixth is not looked at, so that zones pass (zephyr
+Six numbers, each with any one character behind it; what follows the sixth is not looked at, so that zones pass, but for
+`.` and milliseconds where these are configured (zephyr
 subsys/mgmt/mcumgr/grp/os_mgmt/src/os_mgmt.c, os_mgmt_datetime_write).
 """
 
@@ -22,13 +23,17 @@ FIELDS = (
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
 
 
-def write_text(moment: datetime) -> str:
-    """Return the moment as the command says it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+def write_text(moment: datetime, *, ms: bool = False) -> str:
+    """Return the moment as the command says it; milliseconds are not padded."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{f'.{moment.microsecond // 1000}' if ms else ''}"
 
 
-def read_text(text: str) -> tuple[int, ...]:
-    """Return year, month, day, hour, minute and second; whether the month has such a day is not checked.
+def read_text(text: str, *, ms: bool = False) -> tuple[int, ...]:
+    """Return year, month, day, hour, minute, second and millisecond; whether the month has such a day is not checked.
+
+    Args:
+        text: What a client says.
+        ms: Whether milliseconds are looked for; if not, or if there are none, they are 0.
 
     Raises:
         MgmtError: `EINVAL` if a number is missing or out of its range.
@@ -43,4 +48,15 @@ def read_text(text: str) -> tuple[int, ...]:
             raise MgmtError(Rc.EINVAL, f"datetime {text!r}: {name} must be {low} to {high}")
         values.append(int(found[0]))
         position = found.end() + 1
-    return tuple(values)
+    return (*values, _milliseconds(text, position) if ms else 0)
+
+
+def _milliseconds(text: str, position: int) -> int:
+    """Return the milliseconds that begin there, if there is a point in front of them."""
+    if text[position - 1 : position] != "." or position == len(text):
+        return 0
+    found = _NUMBER.match(text, position)
+    value = int(found[0]) if found else 0
+    if not 0 <= value <= 999:
+        raise MgmtError(Rc.EINVAL, f"datetime {text!r}: millisecond must be 0 to 999")
+    return value

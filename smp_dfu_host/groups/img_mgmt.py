@@ -93,8 +93,8 @@ class ImageGroup(Group):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._store = services.store
-        self._check_upload = services.config.image.check_upload
         config = services.config.image
+        self._check_upload, self._frugal = config.check_upload, config.frugal_list
         self._uploads = Uploads(services.store, validate=config.validate_upload, check_address=config.check_address)
         self._syncing: asyncio.Task[None] | None = None
 
@@ -102,7 +102,7 @@ class ImageGroup(Group):
     async def get_state(self, _context: Context) -> Mapping[str, object]:
         """List the images."""
         with refusals(ImgRc.FLASH_READ_FAILED):
-            return self._list(await asyncio.to_thread(self._store.slots))
+            return await self._list(await asyncio.to_thread(self._store.slots))
 
     @write(0, StateWrite)
     async def set_state(self, context: Context, request: StateWrite) -> Mapping[str, object]:
@@ -110,8 +110,8 @@ class ImageGroup(Group):
         with refusals(ImgRc.FLASH_WRITE_FAILED):
             slot = await asyncio.to_thread(self._store.set_state, request.hash, confirm=request.confirm)
             if slot is not None:
-                self._tell(Event.IMG_DFU_CONFIRMED, DfuConfirmed(context.peer, slot // SLOTS_OF_IMAGE, slot))
-            return self._list(await asyncio.to_thread(self._store.slots))
+                await self._tell(Event.IMG_DFU_CONFIRMED, DfuConfirmed(context.peer, slot // SLOTS_OF_IMAGE, slot))
+            return await self._list(await asyncio.to_thread(self._store.slots))
 
     @write(1, Upload)
     async def upload(self, context: Context, request: Upload) -> Body:
@@ -122,8 +122,8 @@ class ImageGroup(Group):
             with refusals(ImgRc.FLASH_OPEN_FAILED, verbose=True):
                 step = self._uploads.inspect(chunk, self.services.lock.counter)
         except StoreRefused as refusal:
-            self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
-            self._stop(context, refusal)  # which tells it again: Zephyr's checks do, and then the command does
+            await self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
+            await self._stop(context, refusal)  # which tells it again: Zephyr's checks do, and then the command does
             raise
         if not step.proceed:
             return UploadReply(step.off)
@@ -140,7 +140,7 @@ class ImageGroup(Group):
                 await asyncio.to_thread(self._store.erase, slot)
             except StoreError as exc:
                 if not isinstance(exc, SlotRefusal) or exc.fault is not Fault.IN_USE:
-                    self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(exc)))
+                    await self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(exc)))
                 raise
         return Body()
 
@@ -149,26 +149,27 @@ class ImageGroup(Group):
         """Tell the slots' sizes, and where an upload goes."""
         images = []
         for number in range(self._store.layout.images):
-            slots = [self._slot_fields(number, slot) for slot in range(SLOTS_OF_IMAGE)]
+            slots = [await self._slot_fields(number, slot) for slot in range(SLOTS_OF_IMAGE)]
             with refusals(ImgRc.FLASH_READ_FAILED):
                 limit = await asyncio.to_thread(self._store.max_image_size, number)
             image = ImageFields(number, {"image": number, "slots": slots, "max_image_size": limit})
-            self.services.hooks.notify(Event.IMG_SLOT_INFO_IMAGE, image)
+            await self.services.hooks.notify(Event.IMG_SLOT_INFO_IMAGE, image)
             images.append(image.fields)
         return {"images": images}
 
-    def _slot_fields(self, image: int, slot: int) -> Mapping[str, object]:
+    async def _slot_fields(self, image: int, slot: int) -> Mapping[str, object]:
         number = image * SLOTS_OF_IMAGE + slot
         fields: dict[str, object] = {"slot": slot, "size": self._store.layout.size(number)}
         if self._store.takes_upload(number):
             fields["upload_image_id"] = image
-        self.services.hooks.notify(Event.IMG_SLOT_INFO_SLOT, SlotFields(image, number, fields))
+        await self.services.hooks.notify(Event.IMG_SLOT_INFO_SLOT, SlotFields(image, number, fields))
         return fields
 
-    def _list(self, views: list[SlotView]) -> Mapping[str, object]:
-        return {"images": [self._entry(view) for view in views], "splitStatus": 0}
+    async def _list(self, views: list[SlotView]) -> Mapping[str, object]:
+        images = [await self._entry(view) for view in views]
+        return {"images": images} if self._frugal else {"images": images, "splitStatus": 0}
 
-    def _entry(self, view: SlotView) -> Mapping[str, object]:
+    async def _entry(self, view: SlotView) -> Mapping[str, object]:
         fields: dict[str, object] = {"image": view.image} if self._store.layout.images > 1 else {}
         fields |= {
             "slot": view.slot % SLOTS_OF_IMAGE,
@@ -180,14 +181,16 @@ class ImageGroup(Group):
             "active": view.active,
             "permanent": view.permanent,
         }
-        self.services.hooks.notify(Event.IMG_IMAGE_SLOT_STATE, SlotFields(view.image, view.slot, fields))
+        if self._frugal:
+            fields = {key: value for key, value in fields.items() if value is not False}
+        await self.services.hooks.notify(Event.IMG_IMAGE_SLOT_STATE, SlotFields(view.image, view.slot, fields))
         return fields
 
     async def _proceed(self, context: Context, request: Upload, step: Step) -> Body:
         """Write a part that passed the checks; tell what becomes of it."""
         status = UploadStatus.START if step.first else UploadStatus.ONGOING
         try:
-            self._ask(context, request, step)
+            await self._ask(context, request, step)
             with refusals(ImgRc.FLASH_WRITE_FAILED, verbose=True):
                 if step.first and await self._begin(context, step):
                     status = UploadStatus.COMPLETE
@@ -195,23 +198,23 @@ class ImageGroup(Group):
                 return await self._write(context, request.data, step)
         except StoreRefused as failed:
             status = UploadStatus.COMPLETE
-            self._stop(context, failed)
+            await self._stop(context, failed)
             raise
         finally:
-            self._tell(Event.CMD_STATUS, CommandStatus(GROUP, UPLOAD, status))
+            await self._tell(Event.CMD_STATUS, CommandStatus(GROUP, UPLOAD, status))
 
-    def _ask(self, context: Context, request: Upload, step: Step) -> None:
+    async def _ask(self, context: Context, request: Upload, step: Step) -> None:
         """Let hooks refuse a part; a refusal with a bare `rc` ends the session, one of a group's does not."""
         try:
-            self.services.hooks.notify(Event.IMG_DFU_CHUNK, _check(context, request, step))
+            await self.services.hooks.notify(Event.IMG_DFU_CHUNK, _check(context, request, step))
         except MgmtError as refusal:
-            self._stop(context, refusal)
+            await self._stop(context, refusal)
             raise
 
     async def _begin(self, context: Context, step: Step) -> bool:
         """Make room for a first part; return True if all of the upload is there already."""
         log.info("%s: upload of %s bytes to slot %s", context.peer, step.size, step.slot)
-        self._tell(Event.IMG_DFU_STARTED, DfuStarted(context.peer, step.image, step.slot, step.size))
+        await self._tell(Event.IMG_DFU_STARTED, DfuStarted(context.peer, step.image, step.slot, step.size))
         if self._check_upload and await asyncio.to_thread(self._uploads.holds, step):
             await asyncio.to_thread(self._uploads.skip, step)
             return True
@@ -227,13 +230,13 @@ class ImageGroup(Group):
         if not progress.complete:
             self._sync(progress)
             written = ChunkWritten(context.peer, step.image, step.slot, progress.off, progress.size)
-            self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, written)
+            await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, written)
             return UploadReply(progress.off)
         if self._syncing:
             await self._syncing
         match = await asyncio.to_thread(self._uploads.finish)
         log.info("%s: upload to slot %s done", context.peer, step.slot)
-        self._tell(Event.IMG_DFU_PENDING, DfuPending(context.peer, step.image, step.slot, progress.size))
+        await self._tell(Event.IMG_DFU_PENDING, DfuPending(context.peer, step.image, step.slot, progress.size))
         return UploadReply(progress.off, match if self._check_upload else None)
 
     def _sync(self, progress: Progress) -> None:
@@ -247,15 +250,15 @@ class ImageGroup(Group):
         except StoreError as exc:  # the last part is synced before it is answered, and will fail then
             log.error("upload not synced: %s", exc)  # noqa: TRY400  (the disk's fault, in one line)
 
-    def _stop(self, context: Context, refusal: Refusal) -> None:
+    async def _stop(self, context: Context, refusal: Refusal) -> None:
         """End the session after a refusal."""
         self._uploads.drop()
-        self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
+        await self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
 
-    def _tell(self, event: Event, data: object) -> None:
+    async def _tell(self, event: Event, data: object) -> None:
         """Notify of what cannot be refused."""
         with suppress(Refusal):
-            self.services.hooks.notify(event, data)
+            await self.services.hooks.notify(event, data)
 
 
 def _check(context: Context, request: Upload, step: Step) -> UploadCheck:

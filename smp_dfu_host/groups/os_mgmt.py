@@ -1,8 +1,9 @@
-"""The os group (0): echo, task statistics, date and time, reset, parameters, info, boot loader info.
+"""The os group (0): echo, task statistics, memory pools, date and time, reset, parameters, info, boot loader info.
 
-After zephyr subsys/mgmt/mcumgr/grp/os_mgmt/src/os_mgmt.c. Echo control (1) and memory pools (3) have no handler.
+After zephyr subsys/mgmt/mcumgr/grp/os_mgmt/src/os_mgmt.c. Echo control (1) has no handler, as there.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from smp_dfu_host.dispatch.hooks import BootloaderInfo, Event, InfoAppend, InfoC
 from smp_dfu_host.dispatch.services import ResetRequest, Services
 from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal
 from smp_dfu_host.groups.clock_text import read_text, write_text
+from smp_dfu_host.groups.memory_pools import pools
 from smp_dfu_host.groups.os_info import LETTERS, text_of
 from smp_dfu_host.groups.task_stats import frugal, tasks
 from smp_dfu_host.mcuboot.options import Downgrade
@@ -56,7 +58,7 @@ class Datetime(Body):
     """A date and a time, as a request and as an answer."""
 
     datetime: str | None = None
-    """`YYYY-MM-DDTHH:MM:SS`, UTC."""
+    """`YYYY-MM-DDTHH:MM:SS`, UTC; with milliseconds behind a point if so configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ class OsGroup(Group):
 
     Args:
         services: The server's parts.
-        now: The host's time, UTC; the time that clients set is kept as a distance from it, and never set there.
+        now: The host's time, UTC; the time that clients set is kept as a distance from it.
+        set_clock: Sets the host's time instead, in seconds since 1970, with `[os] datetime = "host"`.
     """
 
     id = GROUP
@@ -117,9 +120,16 @@ class OsGroup(Group):
         OsRc.RTC_COMMAND_FAILED: Rc.EUNKNOWN,
     }
 
-    def __init__(self, services: Services, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        services: Services,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        set_clock: Callable[[float], None] = lambda seconds: time.clock_settime(time.CLOCK_REALTIME, seconds),
+    ) -> None:
         super().__init__(services)
+        self._config = services.config.os
         self._now = now
+        self._set_clock = set_clock
         self._offset = timedelta(0)
 
     @read(0, Echo)
@@ -136,24 +146,34 @@ class OsGroup(Group):
             table = frugal(table)
         return {"tasks": table}
 
+    @read(3)
+    async def memory_pools(self, _context: Context) -> Mapping[str, object]:
+        """Tell of the process's memory and of the packets that may wait."""
+        return pools(self.services.stats.groups, self.services.config.smp.buf_size)
+
     @read(4)
     async def get_datetime(self, _context: Context) -> Body:
         """Tell the time that was set, or the host's."""
-        self.services.hooks.notify(Event.OS_DATETIME_GET, None)
-        return Datetime(write_text(self._now() + self._offset))
+        await self.services.hooks.notify(Event.OS_DATETIME_GET, None)
+        return Datetime(write_text(self._now() + self._offset, ms=self._config.datetime_ms))
 
     @write(4, Datetime)
     async def set_datetime(self, _context: Context, request: Datetime) -> Body:
-        """Set the time, for this process alone."""
-        values = read_text(request.datetime or "")
-        self.services.hooks.notify(Event.OS_DATETIME_SET, values)
-        year, month, day, hour, minute, second = values
+        """Set the time: for this process alone, or the host's."""
+        values = read_text(request.datetime or "", ms=self._config.datetime_ms)
+        await self.services.hooks.notify(Event.OS_DATETIME_SET, values)
+        year, month, day, hour, minute, second, millisecond = values
         try:
-            moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-            self._offset = moment - self._now()
-        except (ValueError, OverflowError) as exc:  # no such day, or a year after 9999
+            self._set(datetime(year, month, day, hour, minute, second, millisecond * 1000, tzinfo=UTC))
+        except (ValueError, OverflowError, OSError) as exc:  # no such day, a year after 9999, or no right to set it
             raise GroupError(GROUP, OsRc.RTC_COMMAND_FAILED, f"datetime {request.datetime!r}: {exc}") from exc
         return Body()
+
+    def _set(self, moment: datetime) -> None:
+        if self._config.datetime == "host":
+            self._set_clock(moment.timestamp())
+        else:
+            self._offset = moment - self._now()
 
     @write(5)
     async def reset(self, context: Context) -> Body:
@@ -161,7 +181,7 @@ class OsGroup(Group):
         request = Reset()
         with suppress(MgmtError):
             request = decode(Reset, context.payload)
-        self.services.hooks.notify(Event.OS_RESET, OsReset(request.force, request.boot_mode, context.peer))
+        await self.services.hooks.notify(Event.OS_RESET, OsReset(request.force, request.boot_mode, context.peer))
         self.services.reset(ResetRequest(request.force, request.boot_mode, context.peer))
         return Body()
 
@@ -179,12 +199,12 @@ class OsGroup(Group):
         wanted = request.format or "s"
         check = InfoCheck(wanted)
         with suppress(Refusal):  # cannot refuse
-            self.services.hooks.notify(Event.OS_INFO_CHECK, check)
+            await self.services.hooks.notify(Event.OS_INFO_CHECK, check)
         if unknown := set(wanted) - {"a", *LETTERS} - check.letters:
             raise GroupError(GROUP, OsRc.INVALID_FORMAT, f"info format {wanted!r}: no letter {min(unknown)!r}")
         letters = LETTERS if "a" in wanted else [letter for letter in LETTERS if letter in wanted]
         output = [text_of(letter, self.services.config.name) for letter in letters]
-        self.services.hooks.notify(Event.OS_INFO_APPEND, InfoAppend(wanted, output))
+        await self.services.hooks.notify(Event.OS_INFO_APPEND, InfoAppend(wanted, output))
         text = " ".join(output)
         if len(text.encode(errors="surrogateescape")) >= INFO_LIMIT:
             raise MgmtError(Rc.EMSGSIZE, f"info output of {len(text)} characters, limit is {INFO_LIMIT - 1} bytes")
@@ -194,7 +214,7 @@ class OsGroup(Group):
     async def bootloader_info(self, _context: Context, request: BootloaderQuery) -> Mapping[str, object]:
         """Tell the boot loader's name, or its mode."""
         data = BootloaderInfo(request.query)
-        self.services.hooks.notify(Event.OS_BOOTLOADER_INFO, data)
+        await self.services.hooks.notify(Event.OS_BOOTLOADER_INFO, data)
         if data.fields:
             return data.fields
         match request.query:

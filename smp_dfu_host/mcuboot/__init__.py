@@ -3,7 +3,8 @@
 Pure and synchronous; knows flash areas and nothing of where they come from. From the bottom up:
 
     flash                             areas of sectors, counted operations, power cuts
-    image, tlv, keys, verify          headers, TLVs, hashes and signatures
+    image, tlv, keys                  headers, TLVs, keys
+    proofs, verify                    hashes and signatures, computed once a boot; whether an image is valid
     encryption, swap_keys             encrypted payloads and their keys
     swap_type, trailer, request       what application and boot loader tell each other
     options, context                  the build; what one boot knows

@@ -1,5 +1,6 @@
 """What one boot knows and has said so far, and the flash work that all modes share."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -8,6 +9,7 @@ from smp_dfu_host.errors import SmpHostError
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid, ImageVersion, check_header
 from smp_dfu_host.mcuboot.options import BootOptions, SlotPair
+from smp_dfu_host.mcuboot.proofs import Proofs
 from smp_dfu_host.mcuboot.swap_keys import SwapKeys
 from smp_dfu_host.mcuboot.swap_type import SwapType, decide
 from smp_dfu_host.mcuboot.tlv import tlv_bounds
@@ -19,6 +21,7 @@ COPY_SIZE = 1024
 _RUN = 64 * COPY_SIZE
 """Bytes read at a time: more than most sectors, so that there is one read a sector."""
 PRIMARY, SECONDARY = 0, 1
+_SLOT = re.compile(r"\bslot ([01])\b")
 _NO_HEADER = ImageHeader(0, 0, 0, 0, 0, 0, ImageVersion(0, 0, 0))
 
 
@@ -103,7 +106,7 @@ class BootContext:
         counters: The stored security counters, one an image; changed in place.
     """
 
-    __slots__ = ("_checked", "_rules", "_trailers", "actions", "counters", "images", "options", "scratch")
+    __slots__ = ("_checked", "_rules", "_trailers", "actions", "counters", "images", "options", "proofs", "scratch")
 
     def __init__(
         self, options: BootOptions, pairs: Sequence[SlotPair], scratch: FlashArea | None, counters: list[int]
@@ -113,6 +116,7 @@ class BootContext:
         self.scratch = scratch
         self.counters = counters
         self.actions: list[str] = []
+        self.proofs = Proofs()
         self._rules = options.rules
         self._trailers: dict[FlashArea, Trailer] = {}
         self._checked: dict[FlashArea, tuple[object, ImageInfo | ImageInvalid]] = {}
@@ -122,8 +126,9 @@ class BootContext:
         return SwapKeys(options.decryption, save_tlv=options.save_tlv) if options.decryption else None
 
     def say(self, image: ImageState, text: str) -> None:
-        """Note what was done, or why, in plain words."""
-        self.actions.append(f"image {image.index}: {text}" if len(self.images) > 1 else text)
+        """Note what was done, or why, in plain words, with slots counted through all images."""
+        numbered = _SLOT.sub(lambda found: f"slot {2 * image.index + int(found[1])}", text)
+        self.actions.append(f"image {image.index}: {numbered}" if len(self.images) > 1 else numbered)
 
     def trailer(self, area: FlashArea) -> Trailer:
         """Return the trailer of an area."""
@@ -148,7 +153,7 @@ class BootContext:
     def check_image(self, image: ImageState, slot: int, limit: int) -> ImageInfo:
         """Check header, size, hash and signature of an image whose header was read.
 
-        What was found is kept until the slot changes, so that no image is hashed twice.
+        What was found is kept until the slot changes, and what was computed for longer: no image is hashed twice.
 
         Raises:
             ImageInvalid: With the reason in words.
@@ -169,7 +174,9 @@ class BootContext:
             check_header(header, area.size, encryption=image.keys is not None)
             encrypted = image.keys is not None and self.encrypts(slot)
             source = image.keys.view(slot, area, header, base) if image.keys and encrypted else area
-            return validate(source, header, self.options.policy, base=base, limit=limit, counter=counter)
+            return validate(
+                source, header, self.options.policy, base=base, limit=limit, counter=counter, proofs=self.proofs
+            )
         except ImageInvalid as exc:
             return exc
 

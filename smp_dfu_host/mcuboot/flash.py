@@ -198,7 +198,20 @@ class FlashArea:
         meter: Counter, perhaps shared with other areas; without one the area gets its own.
     """
 
-    __slots__ = ("_starts", "_storage", "address", "align", "erased", "generation", "meter", "name", "sectors", "size")
+    __slots__ = (
+        "_blank",
+        "_edges",
+        "_starts",
+        "_storage",
+        "address",
+        "align",
+        "erased",
+        "generation",
+        "meter",
+        "name",
+        "sectors",
+        "size",
+    )
 
     def __init__(
         self,
@@ -221,6 +234,9 @@ class FlashArea:
         """Rises with every change of the contents."""
         self._storage = storage
         self._starts = (0, *accumulate(self.sectors))
+        self._edges = frozenset(self._starts)
+        self._blank = bytes([erased]) * max(self.sectors, default=0)
+        """The largest sector, erased: compared with and written so often that it is made once."""
         if storage.size != self.size:
             raise StoreError(f"{name}: {storage.size} bytes, the sectors make {self.size}")
 
@@ -255,7 +271,7 @@ class FlashArea:
 
     def is_erased(self, offset: int, size: int) -> bool:
         """Tell whether all those bytes have the erased value."""
-        return self.read(offset, size).count(self.erased) == size
+        return self.read(offset, size) == self._erased(size)
 
     def write(self, offset: int, data: bytes) -> None:
         """Write bytes; one operation.
@@ -264,19 +280,20 @@ class FlashArea:
             StoreError: If they do not lie inside.
             PowerCut: If the meter says so.
         """
-        if offset < 0 or offset + len(data) > self.size:
-            raise _outside(f"{self.name}: write", offset, len(data), self.size)
+        size = len(data)
+        if offset < 0 or offset + size > self.size:
+            raise _outside(f"{self.name}: write", offset, size, self.size)
         meter = self.meter
         if not meter.step():
             self._change(offset, data[: meter.tear])
             raise meter.cut()
-        if offset % self.align or len(data) % self.align:
+        if offset % self.align or size % self.align:
             meter.misaligned += 1
-        if not self.is_erased(offset, len(data)):
+        if self._storage.read(offset, size) != self._erased(size):
             meter.writes_to_nonerased += 1
         self._change(offset, data)
         if meter.trace:
-            meter.trace("W", self.name, offset, len(data), data)
+            meter.trace("W", self.name, offset, size, data)
 
     def write_pieces(self, offset: int, data: bytes, piece: int) -> None:
         """Write bytes, `piece` of them at a time; each piece is one operation.
@@ -285,14 +302,15 @@ class FlashArea:
             StoreError: If they do not lie inside.
             PowerCut: If the meter says so.
         """
-        count = -(-len(data) // piece)
-        plain = not (offset % self.align or piece % self.align or len(data) % self.align)
-        if plain and self.meter.free(count) and self.is_erased(offset, len(data)):
+        size = len(data)
+        count = -(-size // piece)
+        plain = not (offset % self.align or piece % self.align or size % self.align)
+        if plain and self.meter.free(count) and self.is_erased(offset, size):
             # Nothing can happen between the pieces, so that they can be one.
             self._change(offset, data)
             self.meter.ops += count
             return
-        for start in range(0, len(data), piece):
+        for start in range(0, size, piece):
             self.write(offset + start, data[start : start + piece])
 
     def erase(self, offset: int, size: int) -> None:
@@ -306,19 +324,21 @@ class FlashArea:
             raise _outside(f"{self.name}: erase", offset, size, self.size)
         meter = self.meter
         if not meter.step():
-            self._change(offset, bytes([self.erased]) * min(meter.tear, size))
+            self._change(offset, self._erased(min(meter.tear, size)))
             raise meter.cut()
-        if offset not in self._starts or offset + size not in self._starts:
+        if offset not in self._edges or offset + size not in self._edges:
             meter.misaligned += 1
-        self._change(offset, bytes([self.erased]) * size)
+        self._change(offset, self._erased(size))
         if meter.trace:
             meter.trace("E", self.name, offset, size, b"")
 
     def erase_sectors(self, offset: int, size: int, *, backwards: bool = False) -> None:
         """Erase each sector that holds one of those bytes, one operation each (bootutil_area.c, boot_erase_region)."""
         first = self.sector_at(offset)
-        one = offset + size <= self._starts[first + 1]
-        numbers = range(first, (first if one else self.sector_at(offset + size - 1)) + 1)
+        if offset + size <= self._starts[first + 1]:
+            self.erase(self._starts[first], self.sectors[first])
+            return
+        numbers = range(first, self.sector_at(offset + size - 1) + 1)
         for number in reversed(numbers) if backwards else numbers:
             self.erase(self._starts[number], self.sectors[number])
 
@@ -330,6 +350,9 @@ class FlashArea:
         """
         _inside(offset, len(data), self.size, f"{self.name}: load")
         self._change(offset, data)
+
+    def _erased(self, size: int) -> bytes:
+        return self._blank[:size] if size <= len(self._blank) else bytes([self.erased]) * size
 
     def _change(self, offset: int, data: bytes) -> None:
         if data:

@@ -190,7 +190,7 @@ def check_loadable(header: ImageHeader, slot_size: int) -> None:
     if not header.bootable:
         raise ImageInvalid(f"header flags 0x{header.flags:x}: not bootable")
     if header.hashed_size >= slot_size:
-        raise ImageInvalid(f"header says 0x{header.hashed_size:x} bytes, slot has 0x{slot_size:x}")
+        raise ImageInvalid(f"header says {header.hashed_size} bytes, there is room for {slot_size - 1}")
 
 
 def check_header(header: ImageHeader, slot_size: int, *, encryption: bool = False) -> None:
@@ -208,7 +208,7 @@ def check_header(header: ImageHeader, slot_size: int, *, encryption: bool = Fals
         old = " (an image of the old format V1)" if header.magic == IMAGE_MAGIC_V1 else ""
         raise ImageInvalid(f"header magic is 0x{header.magic:08x}, not 0x{IMAGE_MAGIC:08x}{old}")
     if header.hashed_size >= slot_size:
-        raise ImageInvalid(f"header says 0x{header.hashed_size:x} bytes, slot has 0x{slot_size:x}")
+        raise ImageInvalid(f"header says {header.hashed_size} bytes, there is room for {slot_size - 1}")
     if header.encrypted and not encryption:
         raise ImageInvalid(f"header flags 0x{header.flags:x}: encrypted, and there is no key to decrypt it")
     if header.flags & ImageFlag.ENCRYPTED == ImageFlag.ENCRYPTED:

@@ -151,7 +151,7 @@ def load_public_key(pem: bytes) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as exc:
-        raise StoreError("not a public key in PEM form") from exc
+        raise StoreError("not a public key in PEM form; of a private one: imgtool getpub -k KEY -e pem") from exc
     if isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA:
         der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
         return PublicKey(_RSA[key.key_size], der, key, f"RSA-{key.key_size}")

@@ -199,6 +199,11 @@ class BootResult:
     actions: tuple[str, ...]
     """What was done and why, in plain words."""
 
+    @property
+    def running(self) -> tuple[int | None, ...]:
+        """Per image, the slot that runs, counted through all images: image i has slots 2i and 2i+1."""
+        return tuple(None if slot is None else 2 * image + slot for image, slot in enumerate(self.active_slots))
+
 
 def slots_of(pairs: Sequence[SlotPair]) -> list[FlashArea]:
     """Return all slots, image by image."""

@@ -74,7 +74,9 @@ class SingleFlow:
         if image.keys is not None and header.encrypted and options.mode.loads:
             source = image.keys.view(slot, image.slot(slot), header, 0)
         # Else an encrypted flag is no matter here: the payload must be plain, or the hash is wrong.
-        return validate(source, header, options.policy, limit=self.max_image_size(image, slot))
+        return validate(
+            source, header, options.policy, limit=self.max_image_size(image, slot), proofs=self._context.proofs
+        )
 
     def max_image_size(self, image: ImageState, slot: int = PRIMARY) -> int:
         """Return the most bytes of an image: all but the trailer, which has no status here."""

@@ -238,11 +238,11 @@ class ScratchMode:
         copy_over(self._context, image, fast=False)
 
     def max_image_size(self, pair: SlotPair) -> int:
-        """Return the most bytes of an image: what the trailers of slot 0 and of the scratch area leave."""
+        """Return the most bytes of an image: what the trailers of the smaller slot and of the scratch area leave."""
         if self._misfit(pair):
             return 0
-        rules, primary = self._context.options.rules, pair.primary
-        write = max(primary.align, self._scratch.align)
-        start = primary.size - rules.trailer_size(write)
-        sector_end = primary.sector_offset(primary.sector_at(start) + 1)
+        rules, slot = self._context.options.rules, min(pair.primary, pair.secondary, key=lambda area: area.size)
+        write = max(pair.primary.align, self._scratch.align)
+        start = slot.size - rules.trailer_size(write)
+        sector_end = slot.sector_offset(slot.sector_at(start) + 1)
         return start - max(0, rules.scratch_trailer_size(write) - (sector_end - start))

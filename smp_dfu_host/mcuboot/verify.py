@@ -6,14 +6,15 @@ every hash of the build's type must be right. With pure signatures (MCUBOOT_SIGN
 SIG_PURE TLV, it is signed itself, and no hash is looked at.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot.encryption import DecryptedView, DecryptionKey, key_tlv
 from smp_dfu_host.mcuboot.flash import Readable
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid, check_header, read_header
 from smp_dfu_host.mcuboot.keys import HashKind, PublicKey, load_public_key
+from smp_dfu_host.mcuboot.proofs import Proofs
 from smp_dfu_host.mcuboot.tlv import Tlv, TlvArea, TlvType, read_tlvs
 
 __all__ = [
@@ -23,14 +24,10 @@ __all__ = [
     "ImageInvalid",
     "PublicKey",
     "VerifyPolicy",
-    "digest",
     "examine",
     "load_public_key",
     "validate",
 ]
-
-_CHUNK = 64 * 1024
-"""Bytes hashed at a time."""
 
 ALLOWED_UNPROTECTED = frozenset(
     {
@@ -129,19 +126,6 @@ class Examination:
         return self.info is not None
 
 
-def digest(area: Readable, header: ImageHeader, base: int = 0, kind: HashKind = HashKind.SHA256) -> bytes:
-    """Return the hash over header, payload and protected TLVs.
-
-    Raises:
-        StoreError: If they pass the end of the area.
-    """
-    state = hashlib.new(kind.value)
-    size = header.hashed_size
-    for offset in range(0, size, _CHUNK):
-        state.update(area.read(base + offset, min(_CHUNK, size - offset)))
-    return state.digest()
-
-
 def validate(
     area: Readable,
     header: ImageHeader,
@@ -150,6 +134,7 @@ def validate(
     base: int = 0,
     limit: int | None = None,
     counter: int | None = None,
+    proofs: Proofs | None = None,
 ) -> ImageInfo:
     """Check an image as the boot loader does once its header is accepted (`check_header`).
 
@@ -160,10 +145,12 @@ def validate(
         base: Where the image starts in the area.
         limit: Most bytes that the image may have, TLVs included; None: no limit.
         counter: The stored security counter that its own must reach; None: not looked at.
+        proofs: What was computed before; None: nothing.
 
     Raises:
         ImageInvalid: If anything is wrong with it.
     """
+    proofs = proofs or Proofs()
     tlvs = read_tlvs(area, header, base)
     if limit is not None and tlvs.end > limit:
         raise ImageInvalid(f"image of {tlvs.end} bytes, the slot takes {limit} beside its trailer")
@@ -171,9 +158,9 @@ def validate(
     if counter is not None:
         _check_counter(tlvs, counter)
     if policy.pure:
-        return ImageInfo(header, tlvs, b"", _check_signatures(tlvs, policy, _signed_bytes(area, header, tlvs)))
-    computed = _check_hash(area, header, tlvs, policy.digest, base)
-    signed_by = _check_signatures(tlvs, policy, computed) if policy.keys else None
+        return ImageInfo(header, tlvs, b"", _check_signatures(tlvs, policy, _signed_bytes(area, header, tlvs), proofs))
+    computed = _check_hash(area, header, tlvs, policy.digest, base, proofs)
+    signed_by = _check_signatures(tlvs, policy, computed, proofs) if policy.keys else None
     return ImageInfo(header, tlvs, computed, signed_by)
 
 
@@ -209,12 +196,12 @@ def _check_counter(tlvs: TlvArea, counter: int) -> None:
             raise ImageInvalid(f"security counter {value} is below the stored one, {counter}")
 
 
-def _check_hash(area: Readable, header: ImageHeader, tlvs: TlvArea, kind: HashKind, base: int) -> bytes:
+def _check_hash(area: Readable, header: ImageHeader, tlvs: TlvArea, kind: HashKind, base: int, proofs: Proofs) -> bytes:
     entries = tlvs.find(kind.tlv)
     if not entries:
         raise ImageInvalid(f"no {kind.name} hash")
     try:
-        computed = digest(area, header, base, kind)
+        computed = proofs.digest(area, header, base, kind)
     except StoreError as exc:
         raise ImageInvalid(f"image passes the end: {exc}") from exc
     for entry in entries:
@@ -225,13 +212,14 @@ def _check_hash(area: Readable, header: ImageHeader, tlvs: TlvArea, kind: HashKi
     return computed
 
 
-def _check_signatures(tlvs: TlvArea, policy: VerifyPolicy, signed: bytes) -> PublicKey:
+def _check_signatures(tlvs: TlvArea, policy: VerifyPolicy, signed: bytes, proofs: Proofs) -> PublicKey:
     """Return the key whose signature counts.
 
     Args:
         tlvs: Of the image.
         policy: With at least one key.
         signed: What is signed: the hash, or with pure signatures the image.
+        proofs: What was computed before.
     """
     wanted = policy.keys[0].signature
     selected: PublicKey | None = None
@@ -241,7 +229,7 @@ def _check_signatures(tlvs: TlvArea, policy: VerifyPolicy, signed: bytes) -> Pub
             selected = _find_key(entry, policy)
         elif entry.type == wanted:
             if selected is not None:
-                verdict = selected, _verifies(selected, entry, signed, policy.digest)
+                verdict = selected, _verifies(selected, entry, signed, policy.digest, proofs)
             selected = None
     if verdict is None:
         if not tlvs.find(wanted):
@@ -260,10 +248,10 @@ def _find_key(entry: Tlv, policy: VerifyPolicy) -> PublicKey | None:
     return next((key for key in policy.keys if key.hash(policy.digest).startswith(entry.data)), None)
 
 
-def _verifies(key: PublicKey, entry: Tlv, signed: bytes, kind: HashKind) -> bool:
+def _verifies(key: PublicKey, entry: Tlv, signed: bytes, kind: HashKind, proofs: Proofs) -> bool:
     if not key.takes_size(len(entry.data)):
         raise ImageInvalid(f"{key.kind} signature of {len(entry.data)} bytes")
-    return key.verifies(entry.data, signed, kind)
+    return proofs.verifies(key, entry.data, signed, kind)
 
 
 def _of(keys: Sequence[PublicKey]) -> str:
@@ -271,7 +259,12 @@ def _of(keys: Sequence[PublicKey]) -> str:
 
 
 def examine(
-    source: Readable, policy: VerifyPolicy | None = None, *, base: int = 0, limit: int | None = None
+    source: Readable,
+    policy: VerifyPolicy | None = None,
+    *,
+    base: int = 0,
+    limit: int | None = None,
+    decryption: DecryptionKey | None = None,
 ) -> Examination:
     """Look at an image without booting it; whatever is wrong is in the result.
 
@@ -280,6 +273,7 @@ def examine(
         policy: Keys and hash; None: the SHA-256 hash alone.
         base: Where the image starts.
         limit: Most bytes that the image may have; None: what the source holds.
+        decryption: Opens encrypted images; None: they are not valid.
 
     Raises:
         StoreError: If the source cannot be read at all.
@@ -290,13 +284,24 @@ def examine(
         found = read_header(source, base)
         header = found if found.present else None
         # Bytes of a bare file may end with the last TLV; `check_header` wants room behind the hashed part.
-        check_header(found, source.size - base + 1)
+        check_header(found, source.size - base + 1, encryption=decryption is not None)
         tlvs = read_tlvs(source, found, base)
         _check_bootable(found)
+        if decryption is not None and found.encrypted:
+            key = decryption.unwrap(key_tlv(source, found, decryption.tlv, base))
+            source = DecryptedView(source, found, key, base)
         info = validate(source, found, policy or VerifyPolicy(), base=base, limit=limit)
     except ImageInvalid as exc:
-        return Examination(header, tlvs, None, str(exc))
+        return Examination(header, tlvs or (_readable_tlvs(source, header, base) if header else None), None, str(exc))
     return Examination(header, tlvs, info, "")
+
+
+def _readable_tlvs(source: Readable, header: ImageHeader, base: int) -> TlvArea | None:
+    """Return the TLVs of an image whose header is refused, for its flags perhaps; None if they cannot be read."""
+    try:
+        return read_tlvs(source, header, base)
+    except (ImageInvalid, StoreError):
+        return None
 
 
 def _check_bootable(header: ImageHeader) -> None:

@@ -102,7 +102,7 @@ class DfuMcumgr:
         self._busy = owner
         self._restart(owner)
         if command.peer.transport == "ble" and _is_upload(command):
-            self._signal.give()
+            self._signal.give(command.peer)
 
     def _command_done(self, _notice: Notice) -> None:
         """Note that nothing runs; requests are served one at a time."""

@@ -41,4 +41,4 @@ class PlainSmp:
     def _chunk(self, notice: Notice) -> None:
         check: UploadCheck = notice.data
         if check.peer.transport == "ble":
-            self._signal.give()
+            self._signal.give(check.peer)

@@ -5,6 +5,7 @@ has handled it, and only then it submits the next one.
 """
 
 from smp_dfu_host.dispatch.events import BleSmpTransferEvent, EventManager, Order
+from smp_dfu_host.dispatch.peer import Peer
 
 
 class TransferSignal:
@@ -15,11 +16,11 @@ class TransferSignal:
         self._in_flight = False
         events.subscribe(BleSmpTransferEvent, self._come_round, Order.FINAL)
 
-    def give(self) -> None:
-        """Submit the event unless one is in flight."""
+    def give(self, peer: Peer) -> None:
+        """Submit the event for that peer's transfer unless one is in flight."""
         if not self._in_flight:
             self._in_flight = True
-            self._events.submit(BleSmpTransferEvent())
+            self._events.submit(BleSmpTransferEvent(peer))
 
     def _come_round(self, _event: BleSmpTransferEvent) -> None:
         self._in_flight = False

@@ -7,7 +7,7 @@ From the bottom up:
     listing, schedule           what an image list shows; what may be asked of it now
     build, outlook              the configured boot loader; what its next boot runs, by marks and versions
     fitness                     what it would refuse: validation on arrival
-    factory, creation           the first image; the first start
+    factory, suitability, creation  the first image; flash that suits the mode; the first start
     history                     what the boot loader did at each boot
     slot_files, slots           the slots as flash; `SlotStore`, what may be done with them
     admission, upload           the checks of an upload; its session
@@ -15,5 +15,5 @@ From the bottom up:
     survey, compare             what lies where in a slot, and what differs between two, for pictures
     rules, explain              which of MCUboot's rules decides; what a reset, a test, a confirm would do
     cuts                        the power cut at each flash operation of a boot
-    image_files                 raw bytes, Intel HEX, packages for the phone apps
+    image_files, judgement      raw bytes, Intel HEX, packages for the phone apps
 """

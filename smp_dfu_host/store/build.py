@@ -10,10 +10,9 @@ from smp_dfu_host.config import BootloaderConfig, Config
 from smp_dfu_host.errors import ConfigError, StoreError
 from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.encryption import DecryptionKey, load_decryption_key
-from smp_dfu_host.mcuboot.flash import MemoryStorage
 from smp_dfu_host.mcuboot.keys import HashKind, load_public_key
 from smp_dfu_host.mcuboot.options import BootOptions, Downgrade, Mode, RamRegion, SlotPair
-from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Areas, Layout
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Areas
 
 K = TypeVar("K")
 _RAW_KEYS = (16, 32)
@@ -58,9 +57,23 @@ def _decryption(build: BootloaderConfig) -> DecryptionKey | None:
         return None
 
     def load(data: bytes) -> DecryptionKey:
-        return load_decryption_key(_unwrapped(data), build.encryption_bits // 8, sha512=build.encryption_sha512)
+        return read_decryption_key(data, build.encryption_bits, sha512=build.encryption_sha512)
 
     return _key("encryption_key", build.encryption_key, load)
+
+
+def read_decryption_key(data: bytes, bits: int, *, sha512: bool) -> DecryptionKey:
+    """Return the key in a file that opens encrypted images; AES keys may be in base64, as imgtool has them.
+
+    Args:
+        data: The file's bytes.
+        bits: Of the images' keys, 128 or 256.
+        sha512: Whether X25519 goes with SHA-512.
+
+    Raises:
+        StoreError: If there is none.
+    """
+    return load_decryption_key(_unwrapped(data), bits // 8, sha512=sha512)
 
 
 def _unwrapped(data: bytes) -> bytes:
@@ -91,28 +104,3 @@ def make_bootloader(options: BootOptions, areas: Areas, counters: list[int] | No
     """
     pairs = [SlotPair(*pair) for pair in zip(areas[0::SLOTS_OF_IMAGE], areas[1::SLOTS_OF_IMAGE], strict=True)]
     return Bootloader(options, pairs, areas.scratch, counters)
-
-
-def check_geometry(layout: Layout, options: BootOptions) -> None:
-    """Refuse flash that the mode cannot work with: no update would ever be possible, or no image would fit.
-
-    Raises:
-        ConfigError: With the mode, and what is wrong.
-    """
-    loader = make_bootloader(options, layout.areas(lambda number: MemoryStorage(layout.blank(number))))
-    for image in range(layout.images):
-        wrong = _mixed(layout, options.mode, image) or loader.incompatible(image)
-        if not wrong and loader.max_image_size(image) <= 0:
-            wrong = f"a slot of {layout.size(image * SLOTS_OF_IMAGE)} bytes has no room for an image beside its trailer"
-        if wrong:
-            which = f"image {image}: " if layout.images > 1 else ""
-            raise ConfigError(f"[flash] does not suit bootloader.mode = {options.mode.value!r}: {which}{wrong}")
-
-
-def _mixed(layout: Layout, mode: Mode, image: int) -> str:
-    """Return why sectors of several sizes are no good, if they are not: they could not take each other's place."""
-    first = image * SLOTS_OF_IMAGE
-    sizes = sorted({size for slot in (first, first + 1) for size in layout.sectors(slot)})
-    if mode not in (Mode.SWAP_USING_MOVE, Mode.SWAP_USING_OFFSET) or len(sizes) == 1:
-        return ""
-    return f"its sectors must all have one size, there are {', '.join(map(str, sizes))} bytes"

@@ -12,12 +12,13 @@ from smp_dfu_host.errors import ConfigError, StoreError
 from smp_dfu_host.mcuboot.flash import MemoryStorage
 from smp_dfu_host.mcuboot.options import BootOptions
 from smp_dfu_host.mcuboot.swap_type import Magic
-from smp_dfu_host.store.build import check_geometry, make_bootloader
+from smp_dfu_host.store.build import make_bootloader
 from smp_dfu_host.store.commit import pending
 from smp_dfu_host.store.factory import built_in
 from smp_dfu_host.store.files import sync_folder
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Layout
 from smp_dfu_host.store.slot_files import SlotFiles
+from smp_dfu_host.store.suitability import check_geometry
 
 
 def prepare(files: SlotFiles, options: BootOptions, config: ImageConfig) -> None:

@@ -15,8 +15,9 @@ from smp_dfu_host.config import Config
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.options import BootResult
 from smp_dfu_host.mcuboot.swap_type import SwapType
+from smp_dfu_host.store.commit import STAGED
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
-from smp_dfu_host.store.rules import Rule, the_rule
+from smp_dfu_host.store.rules import NAMES, NO_ROW, Rule, the_rule
 from smp_dfu_host.store.slot_files import SlotFiles
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.store.survey import SlotSurvey, present_images, survey_slots
@@ -154,7 +155,7 @@ def _copied(store: SlotStore, config: Config) -> Iterator[Callable[[], SlotStore
 
 def _copy(store: SlotStore, to: Path) -> None:
     """Copy the store as it is at one moment."""
-    ignored = shutil.ignore_patterns("*.lock", "upload.*", "*.new", store.layout.history.name)
+    ignored = shutil.ignore_patterns("*.lock", "upload.*", "*.new", f"*{STAGED}", store.layout.history.name)
     with SlotFiles(store.layout).exclusive():
         try:
             shutil.copytree(store.layout.folder, to, ignore=ignored)
@@ -248,7 +249,7 @@ def _chosen(image: int, pair: list[_Slot], step: Step) -> int | None:
 
 def _why(each: _Slot, chosen: int | None, rule: Rule, step: Step) -> str:
     if each.number == chosen:
-        return rule.short
+        return _why_chosen(each, rule, step)
     if rule.resumes:
         return "the boot finishes the swap first"
     if each.survey.found.header is None:
@@ -256,6 +257,17 @@ def _why(each: _Slot, chosen: int | None, rule: Rule, step: Step) -> str:
     reason = _reason(each, chosen, rule, step)
     gone = each.hash is not None and each.hash not in step.left
     return f"{reason}; the image is gone after that boot" if gone else reason
+
+
+def _why_chosen(each: _Slot, rule: Rule, step: Step) -> str:
+    """Say why an image runs; one may stay in slot 0 although another one was asked for."""
+    if rule.name == NO_ROW:
+        return "no mark asks for another image"
+    done = step.result.swap_type_done[each.survey.image] if rule.asked.upgrades else rule.asked
+    if rule.asked.upgrades and not done.upgrades and each.number % SLOTS_OF_IMAGE == 0:
+        asked = f"the image of slot {each.number + 1} was asked for ({NAMES[rule.asked]})"
+        return f"it stays: {asked} and cannot have its place"
+    return rule.short
 
 
 def _reason(each: _Slot, chosen: int | None, rule: Rule, step: Step) -> str:
@@ -272,14 +284,13 @@ def _reason(each: _Slot, chosen: int | None, rule: Rule, step: Step) -> str:
         return f"the image of slot {chosen} takes its place"
     if rule.asked.upgrades:
         return f"it was asked for, but: {'; '.join(result.actions)}"
-    return f"nothing asks for it: {rule.short}"
+    return "nothing asks for it" if rule.name == NO_ROW else f"nothing asks for it: {rule.short}"
 
 
 def _said(each: _Slot, step: Step) -> Iterator[str]:
     """Give what the boot loader said against the image of a slot."""
-    image, slot = divmod(each.number, SLOTS_OF_IMAGE)
-    prefix = f"image {image}: " if len(step.running) > 1 else ""
+    prefix = f"image {each.survey.image}: " if len(step.running) > 1 else ""
     for action in step.result.actions:
-        about = action.startswith(prefix) and f"slot {slot} is " in action
+        about = action.startswith(prefix) and f"slot {each.number} is " in action
         if about and "is marked" not in action:
             yield action.removeprefix(prefix)

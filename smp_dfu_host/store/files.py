@@ -7,9 +7,12 @@ synced before it and the folder after it (POSIX rename, fsync; ext4, xfs, btrfs 
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from threading import Thread
+from typing import BinaryIO
 
 from smp_dfu_host.errors import StoreError
 
@@ -26,6 +29,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create(path: Path) -> None:
+    """Make an empty file, if there is none.
+
+    Raises:
+        StoreError: If it cannot be made.
+    """
+    try:
+        path.touch()
+    except OSError as exc:
+        raise StoreError(f"{path}: {exc.strerror}") from exc
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -70,6 +85,25 @@ def read_file(path: Path) -> bytes | None:
 
 
 @contextmanager
+def freed_later(paths: Iterable[Path]) -> Iterator[None]:
+    """Let files lose their names, or be replaced, and be freed afterwards, in a thread.
+
+    To free blocks takes about as long as to write them, longer where the disk is told (mount option `discard`), and
+    whoever closes a nameless file last waits for it.
+    """
+    descriptors = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths if path.exists()]
+    try:
+        yield
+    finally:
+        Thread(target=_close, args=(descriptors,), name="free").start()
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+@contextmanager
 def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """Hold a lock across threads and processes; the kernel frees it when its holder dies.
 
@@ -102,12 +136,15 @@ def _lock(descriptor: int, path: Path, deadline: float) -> None:
 class Overlay:
     """Flash contents that begin as a file's and change in memory only, sector by sector.
 
+    A sector is `bytes` until a part of it is written: one that is read whole and written whole elsewhere, as a swap
+    does, is shared and not copied.
+
     Args:
         path: The file; it is only read.
         sector_size: Bytes that are read at a time, when one of them is first wanted.
     """
 
-    __slots__ = ("_data", "_descriptor", "_missing", "_path", "_sector_size", "_size", "_written")
+    __slots__ = ("_descriptor", "_path", "_sector_size", "_sectors", "_size", "_written")
 
     def __init__(self, path: Path, sector_size: int) -> None:
         self._path = path
@@ -117,9 +154,8 @@ class Overlay:
         except OSError as exc:
             raise StoreError(f"{path}: {exc.strerror}") from exc
         self._size = os.fstat(self._descriptor).st_size
-        self._data = bytearray(self._size)
-        self._missing = set(range(-(-self._size // sector_size)))
-        """Sectors that were not read from the file yet."""
+        self._sectors: list[bytes | bytearray | None] = [None] * -(-self._size // sector_size)
+        """As they are now; None: as in the file, and not read from it yet."""
         self._written: set[int] = set()
 
     @property
@@ -130,40 +166,51 @@ class Overlay:
     @property
     def changed(self) -> bool:
         """Whether anything differs from the file."""
-        unit = self._sector_size
-        pieces = ((number * unit, self._data[number * unit : (number + 1) * unit]) for number in self._written)
-        return any(self._original(offset, len(data)) != data for offset, data in pieces)
+        return any(self._original(number, 1) != self._sectors[number] for number in self._written)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes, changed ones as they are now."""
-        if self._missing:
-            self._load(offset, size)
-        return bytes(self._data[offset : offset + size])
+        unit = self._sector_size
+        first, start = offset // unit, offset % unit
+        end = start + size
+        if size > 0 and end <= unit:
+            return bytes((self._sectors[first] or self._sector(first))[start:end])
+        run = range(first, first - (-end // unit))
+        if None in self._sectors[run.start : run.stop]:
+            self._load(run)
+        return b"".join(map(self._sector, run))[start:end]
 
     def write(self, offset: int, data: bytes) -> None:
         """Change bytes in memory."""
-        end, unit = offset + len(data), self._sector_size
-        if self._missing:
-            self._load(offset, end - offset)
-        for number in range(offset // unit, -(-end // unit)):
+        unit, size = self._sector_size, len(data)
+        number, start = offset // unit, offset % unit
+        if size == unit and not start:
+            self._sectors[number] = data
             self._written.add(number)
-        self._data[offset:end] = data
+        elif start + size <= unit:
+            if data:
+                self._part(number)[start : start + size] = data
+        else:
+            inside = unit - start
+            self.write(offset, data[:inside])
+            for done in range(inside, size, unit):
+                self.write(offset + done, data[done : done + unit])
 
     def save(self, path: Path) -> None:
-        """Write all of it to a new file and return when its bytes are on the disk.
+        """Write all of it to a new file, return when its bytes are on the disk, and close the old one.
 
         Raises:
             StoreError: If it cannot be written.
         """
-        unit = self._sector_size
         try:
             with path.open("wb") as file:
-                _copy(self._descriptor, file.fileno(), self._size)
-                for number in sorted(self._written):
-                    os.pwrite(file.fileno(), self._data[number * unit : (number + 1) * unit], number * unit)
+                for written, numbers in groupby(range(len(self._sectors)), self._written.__contains__):
+                    self._save_run(file, list(numbers), written=written)
+                file.flush()
                 os.fsync(file.fileno())
         except OSError as exc:
             raise StoreError(f"{path}: {exc.strerror}") from exc
+        self.close()
 
     def close(self) -> None:
         """Close the file; further calls close nothing."""
@@ -171,29 +218,54 @@ class Overlay:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _load(self, offset: int, size: int) -> None:
-        """Read what is not in memory yet of the sectors with those bytes."""
-        unit = self._sector_size
-        for number in self._missing.intersection(range(offset // unit, -(-(offset + size) // unit))):
-            start = number * unit
-            self._data[start : start + unit] = self._original(start, min(unit, self._size - start))
-            self._missing.remove(number)
+    def _save_run(self, file: BinaryIO, numbers: Sequence[int], *, written: bool) -> None:
+        offset = numbers[0] * self._sector_size
+        if written:
+            file.seek(offset)
+            file.write(b"".join(map(self._sector, numbers)))
+        else:
+            _copy(self._descriptor, file.fileno(), offset, min(self._size, (numbers[-1] + 1) * self._sector_size))
 
-    def _original(self, offset: int, size: int) -> bytes:
+    def _part(self, number: int) -> bytearray:
+        """Return a sector to change a part of."""
+        sector = self._sectors[number]
+        if not isinstance(sector, bytearray):
+            sector = self._sectors[number] = bytearray(self._sector(number))
+            self._written.add(number)
+        return sector
+
+    def _sector(self, number: int) -> bytes | bytearray:
+        """Return a sector as it is now."""
+        sector = self._sectors[number]
+        if sector is None:
+            sector = self._sectors[number] = self._original(number, 1)
+        return sector
+
+    def _load(self, numbers: range) -> None:
+        """Read sectors at one go, and keep those that are not in memory yet."""
+        data, unit = self._original(numbers.start, len(numbers)), self._sector_size
+        for start, number in zip(range(0, len(data), unit), numbers, strict=True):
+            if self._sectors[number] is None:
+                self._sectors[number] = data[start : start + unit]
+
+    def _original(self, number: int, count: int) -> bytes:
+        """Read sectors from the file."""
+        offset = number * self._sector_size
+        size = min(count * self._sector_size, self._size - offset)
         data = os.pread(self._descriptor, size, offset)
         if len(data) != size:
             raise StoreError(f"{self._path}: {len(data)} bytes at 0x{offset:x}, {size} wanted; was the file cut short?")
         return data
 
 
-def _copy(source: int, target: int, size: int) -> None:
-    """Copy a file's first bytes; the kernel shares the blocks where the file system can."""
-    done = 0
-    while done < size:
+def _copy(source: int, target: int, start: int, end: int) -> None:
+    """Copy a part of a file to the same place in another; the kernel shares the blocks where the file system can."""
+    done = start
+    while done < end:
         try:
-            count = os.copy_file_range(source, target, min(size - done, _COPY_SIZE), done, done)
+            count = os.copy_file_range(source, target, min(end - done, _COPY_SIZE), done, done)
         except OSError:  # some network and overlay file systems cannot
-            count = os.pwrite(target, os.pread(source, _COPY_SIZE, done), done)
+            count = os.pwrite(target, os.pread(source, min(end - done, _COPY_SIZE), done), done)
         if not count:
-            raise StoreError(f"{done} bytes copied, {size} wanted; was the file cut short?")
+            raise StoreError(f"{done} bytes copied, {end} wanted; was the file cut short?")
         done += count

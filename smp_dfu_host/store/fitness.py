@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.context import BootContext, ImageState
+from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import (
     ImageFlag,
     ImageHeader,
@@ -24,6 +25,7 @@ from smp_dfu_host.mcuboot.image import (
 from smp_dfu_host.mcuboot.options import BootOptions, Downgrade, Mode, SlotPair
 from smp_dfu_host.mcuboot.ram_load import ram_place
 from smp_dfu_host.mcuboot.rollback import downgrade, lower_version
+from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.tlv import TlvArea, TlvType, read_tlvs, tlv_bounds
 from smp_dfu_host.store.build import make_bootloader
 from smp_dfu_host.store.faults import Fault, SlotRefusal
@@ -47,7 +49,7 @@ class Fitness:
         self._areas = areas
         self._image, self._slot = divmod(slot, SLOTS_OF_IMAGE)
         self._area = areas[slot]
-        self._base = image_base(options, slot, self._area.sectors)
+        self._base = image_start(self._area, image_base(options, slot, self._area.sectors))
         self._counters = counters
 
     def check_header(self, header: ImageHeader) -> None:
@@ -83,6 +85,7 @@ class Fitness:
             header = read_header(self._area, self._base)
             if not header.present:
                 raise SlotRefusal(Fault.BAD_HEADER, f"header magic is 0x{header.magic:08x}")
+            self._check_place()
             self.check_header(header)
             if self._trusted:
                 return
@@ -115,6 +118,14 @@ class Fitness:
     @property
     def _loader(self) -> Bootloader:
         return make_bootloader(self._options, self._areas, list(self._counters) or None)
+
+    def _check_place(self) -> None:
+        """Refuse a marked update in the first sector of slot 1, which swap-using-offset wants free."""
+        if self._options.mode is not Mode.SWAP_USING_OFFSET or self._slot == 0:
+            return
+        asked = self._loader.swap_type(self._image)
+        if asked in (SwapType.TEST, SwapType.PERM) and read_header(self._area).present:
+            raise SlotRefusal(Fault.BAD_HEADER, "it lies in the first sector, an update belongs into the second")
 
     def _read_tlvs(self, header: ImageHeader) -> TlvArea:
         try:
@@ -183,6 +194,20 @@ class Fitness:
             wanted = ImageVersion(*ImageVersion.STRUCT.unpack(entry.data[4:]))
             if number == self._image and header.version.compare(wanted, build=self._options.compare_build) < 0:
                 raise SlotRefusal(Fault.INVALID_TLV, f"it wants itself in version {wanted} or later")
+
+
+def image_start(area: FlashArea, upload: int) -> int:
+    """Return where the image of a slot starts: where swap-using-offset wants uploads, or where it swaps out to.
+
+    Args:
+        area: The slot.
+        upload: Where the image of an upload starts in it.
+    """
+    try:
+        swapped_out = upload and not read_header(area, upload).present and read_header(area).present
+    except ImageInvalid:
+        return 0
+    return 0 if swapped_out else upload
 
 
 def image_base(options: BootOptions, slot: int, sectors: tuple[int, ...]) -> int:

@@ -34,7 +34,7 @@ class BootEntry:
     done: tuple[str, ...] = ()
     """Per image, what was done."""
     slots: tuple[int | None, ...] = ()
-    """Per image, which of its two slots ran."""
+    """Per image, the slot that ran, counted through all images."""
     version: str = ""
     """Of the image that ran; empty if none did."""
     operations: int = 0
@@ -51,7 +51,7 @@ def booted(number: int, result: BootResult) -> BootEntry:
         ok=result.ok,
         asked=tuple(each.name.lower() for each in result.pre_swap_type),
         done=tuple(each.name.lower() for each in result.swap_type_done),
-        slots=result.active_slots,
+        slots=result.running,
         version=str(result.header.version) if result.header else "",
         operations=result.ops,
         actions=result.actions,

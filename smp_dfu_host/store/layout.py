@@ -4,10 +4,11 @@ slot0.bin, slot1.bin .. exactly what the flash would be; image i has slots 2i an
 scratch.bin             the same for the scratch area, in swap-using-scratch
 state.json              what the last run of the boot loader did (store/state.py)
 history.jsonl           what the runs before it did (store/history.py)
+settings.json           the settings that were saved (store/settings.py)
 upload.bin              the upload session, while there is one (store/upload.py)
 dfu.lock                the DFU lock (dispatch/lock.py)
 store.lock              held for a moment by whoever changes the files above (store/files.py)
-commit, *.new           a commit under way (store/commit.py)
+commit, *.staged        a commit under way (store/commit.py)
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -113,6 +114,11 @@ class Layout:
     def history(self) -> Path:
         """The file with what the boot loader did at each boot."""
         return self.folder / "history.jsonl"
+
+    @property
+    def settings(self) -> Path:
+        """The settings' storage."""
+        return self.folder / "settings.json"
 
     @property
     def upload(self) -> Path:

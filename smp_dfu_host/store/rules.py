@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from smp_dfu_host.mcuboot.boot import Bootloader
-from smp_dfu_host.mcuboot.context import BootStatus, BootStopped
+from smp_dfu_host.mcuboot.context import BootStatus, BootStopped, Source
 from smp_dfu_host.mcuboot.image import ImageInvalid, ImageVersion, read_header
 from smp_dfu_host.mcuboot.options import BootOptions, Mode
 from smp_dfu_host.mcuboot.swap_type import TABLE, Row, SwapType, TrailerState
@@ -25,6 +25,8 @@ NAMES = {
     SwapType.FAIL: "fail",
     SwapType.PANIC: "panic",
 }
+NO_ROW = "swap type table, no row"
+"""The rule's name when no mark asks for anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Rule:
     name: str
     """Such as `swap type table row 3`."""
     condition: str
-    """What it saw: `primary magic good, image_ok unset, copy_done set`."""
+    """What it saw: `slot 0 magic good, image_ok unset, copy_done set`."""
     follows: str
     """What comes of it: `revert`."""
     asked: SwapType = SwapType.NONE
@@ -82,41 +84,42 @@ def _update_rule(options: BootOptions, loader: Bootloader, image: int) -> Rule:
         return Rule("swap status", str(exc), "the boot loader hangs", SwapType.PANIC, marks=True)
     primary, secondary = (loader.trailer(image, slot).state() for slot in range(SLOTS_OF_IMAGE))
     if not status.fresh or status.swap_type != SwapType.NONE:
-        return _cut_rule(status, primary, secondary)
+        return _cut_rule(status, image, primary, secondary)
     for number, row in enumerate(options.table, 1 + len(TABLE) - len(options.table)):
         if row.matches(primary, secondary):
-            return Rule(f"swap type table row {number}", _conditions(row), NAMES[row.result], row.result, marks=True)
-    return Rule(
-        "swap type table, no row", f"primary {_seen(primary)}; secondary {_seen(secondary)}", "none", marks=True
-    )
+            return Rule(
+                f"swap type table row {number}", _conditions(row, image), NAMES[row.result], row.result, marks=True
+            )
+    seen = f"{_slot(image, 0)} {_seen(primary)}; {_slot(image, 1)} {_seen(secondary)}"
+    return Rule(NO_ROW, seen, "none", marks=True)
 
 
-def _cut_rule(status: BootStatus, primary: TrailerState, secondary: TrailerState) -> Rule:
+def _slot(image: int, number: int) -> str:
+    """Name a slot; its number counts through all images."""
+    return f"slot {image * SLOTS_OF_IMAGE + number}"
+
+
+def _cut_rule(status: BootStatus, image: int, primary: TrailerState, secondary: TrailerState) -> Rule:
     try:
         kind = SwapType(status.swap_type)
     except ValueError:
         kind = SwapType.PANIC
-    seen = f"primary {_seen(primary)}; secondary magic {secondary.magic.value}"
+    seen = f"{_slot(image, 0)} {_seen(primary)}; {_slot(image, 1)} magic {secondary.magic.value}"
     where = "at its start" if status.fresh else f"at step {status.index}.{status.state}"
-    follows = "it starts over if slot 1 holds a valid image" if status.fresh else "it is finished first"
-    name = f"swap status ({status.source.name.lower()} trailer)"
+    follows = f"it starts over if {_slot(image, 1)} holds a valid image" if status.fresh else "it is finished first"
+    name = f"swap status in {'the scratch area' if status.source is Source.SCRATCH else _slot(image, 0)}"
     condition = f"{seen}: a swap ({NAMES[kind]}) was cut {where}"
     return Rule(name, condition, follows, kind, marks=True, cut=True, resumes=not status.fresh)
 
 
-def _conditions(row: Row) -> str:
+def _conditions(row: Row, image: int) -> str:
     """Say what a row wants."""
-    parts = []
-    for side in ("primary", "secondary"):
-        for field in ("magic", "image_ok", "copy_done"):
-            wanted = getattr(row, f"{side}_{field}")
-            if isinstance(wanted, Enum):
-                parts.append((side, f"{field} {wanted.value}"))
-    said, last = [], ""
-    for side, text in parts:
-        said.append(text if side == last else f"{side} {text}")
-        last = side
-    return ", ".join(said)
+    said = []
+    for number, side in enumerate(("primary", "secondary")):
+        wanted = ((field, getattr(row, f"{side}_{field}")) for field in ("magic", "image_ok", "copy_done"))
+        cells = [f"{field} {value.value}" for field, value in wanted if isinstance(value, Enum)]
+        said += [f"{_slot(image, number)} {', '.join(cells)}"] if cells else []
+    return "; ".join(said)
 
 
 def _seen(state: TrailerState) -> str:
@@ -132,9 +135,9 @@ def _version_rule(options: BootOptions, image: int, areas: Areas) -> Rule:
             continue
         if header.present:
             found[number] = header.version
-    names = ", ".join(f"slot {slot} {version}" for slot, version in found.items()) or "no image"
+    names = ", ".join(f"{_slot(image, slot)} {version}" for slot, version in found.items()) or "no image"
     tie = len(found) > 1 and found[0].compare(found[1], build=options.compare_build) == 0
-    follows = "equal, slot 0 first" if tie else "the highest that is fit to run"
+    follows = f"equal, {_slot(image, 0)} first" if tie else "the highest that is fit to run"
     if options.mode.forgets:
         names += "; one without a mark, or that ran and was not confirmed, is erased"
     return Rule("higher version", names, follows)

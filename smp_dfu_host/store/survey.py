@@ -14,10 +14,11 @@ from enum import Enum
 from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.flash import FlashArea, Readable
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid, read_header
-from smp_dfu_host.mcuboot.swap_type import TrailerState
+from smp_dfu_host.mcuboot.swap_type import Magic, TrailerState
 from smp_dfu_host.mcuboot.tlv import tlv_bounds
 from smp_dfu_host.mcuboot.trailer import Trailer
 from smp_dfu_host.mcuboot.verify import Examination, examine
+from smp_dfu_host.store.fitness import image_start
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.store.listing import Listed, SlotView, read_listed
 from smp_dfu_host.store.slots import SlotStore
@@ -110,10 +111,13 @@ def survey_scratch(store: SlotStore) -> ScratchSurvey | None:
         if (area := areas.scratch) is None:
             return None
         trailer = store.bootloader(areas).scratch_trailer()
-        status, fields = _tail(trailer, swaps=True)
+        state, (status, fields) = trailer.state(), _tail(trailer, swaps=True)
+        if state.magic is not Magic.GOOD:  # most of the time, bytes of images lie where a trailer would be
+            segments = tuple(_merged(_sectors(area, 0, area.size, Part.DATA)))
+            return ScratchSurvey(area.size, area.address, segments, state)
         tail = (Segment(Part.STATUS, status, fields - status), Segment(Part.TRAILER, fields, area.size - fields))
         segments = tuple(_merged([*_sectors(area, 0, status, Part.DATA), *tail]))
-        return ScratchSurvey(area.size, area.address, segments, trailer.state())
+        return ScratchSurvey(area.size, area.address, segments, state)
 
 
 def present_images(store: SlotStore) -> tuple[Listed | None, ...]:
@@ -143,21 +147,6 @@ def _survey_slot(store: SlotStore, loader: Bootloader, slot: int, view: SlotView
         trailer=trailer.state(),
         steps=_steps(trailer) if swaps else 0,
     )
-
-
-def image_start(area: FlashArea, upload: int) -> int:
-    """Return where the image of a slot starts: where swap-using-offset wants uploads, or where it swaps out to.
-
-    Args:
-        area: The slot.
-        upload: Where the image of an upload starts in it.
-    """
-    if upload == 0:
-        return 0
-    try:
-        return upload if read_header(area, upload).present else 0
-    except ImageInvalid:
-        return 0
 
 
 def _examine(store: SlotStore, loader: Bootloader, slot: int, base: int) -> Examination:

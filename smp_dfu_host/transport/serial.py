@@ -1,8 +1,8 @@
-"""SMP over a serial line in console framing: a tty, or a pty that we make ourselves.
+"""SMP over a serial line: a tty, or a pty that we make ourselves.
 
 A line has one peer and no connection: the link begins with the first packet and ends when the device reboots, when the
-line is unplugged, or when nobody takes what we write. The framing is wire/console.py's.
-Source: zephyr subsys/mgmt/mcumgr/transport/src/smp_uart.c, drivers/console/uart_mcumgr.c.
+line is unplugged, or when nobody takes what we write. How packets stand on the line is one of `FRAMINGS`.
+Source: zephyr subsys/mgmt/mcumgr/transport/src/{smp_uart,smp_raw_uart,smp_shell}.c, drivers/console/uart_mcumgr.c.
 """
 
 import asyncio
@@ -13,12 +13,14 @@ import termios
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from smp_dfu_host.config import SerialConfig
 from smp_dfu_host.dispatch.peer import Inbox, Peer
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.tty import Pty, Terminal, Tty
-from smp_dfu_host.wire.console import ConsoleFraming
+from smp_dfu_host.wire.console import OVERHEAD, ConsoleFraming, ShellFraming
+from smp_dfu_host.wire.raw_serial import RawSerialFraming
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +28,41 @@ CHUNK = 4096
 """Bytes read at once; a pty holds no more."""
 
 
+class LineFraming(Protocol):
+    """How packets stand on a line; whatever is broken is dropped and counted, never raised."""
+
+    RESYNC: bytes
+    """What is sent behind a packet that went out in part, so that the next one is understood."""
+
+    @property
+    def dropped(self) -> int:
+        """How many packets were broken."""
+        ...
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes of the line; return the packets that they complete."""
+        ...
+
+    def split(self, message: bytes) -> Iterator[bytes]:
+        """Return the pieces in which the message goes out."""
+        ...
+
+
+FRAMINGS: Mapping[str, Callable[[int], LineFraming]] = {
+    # Zephyr's console framing takes frames that are smaller than the buf_size it tells; clients that fill it get none.
+    "console": lambda buf_size: ConsoleFraming(buf_size + OVERHEAD),
+    "raw": RawSerialFraming,
+    "shell": lambda buf_size: ShellFraming(buf_size + OVERHEAD),
+}
+"""By the option's value; each takes messages of up to so many bytes."""
+
+
 class SerialLink:
     """The line, from a peer's first packet until it is dropped."""
 
-    def __init__(self, line: "_Line", peer: Peer, buf_size: int, lost: Callable[["SerialLink"], None]) -> None:
+    def __init__(
+        self, line: "_Line", peer: Peer, buf_size: int, framing: LineFraming, lost: Callable[["SerialLink"], None]
+    ) -> None:
         self.peer = peer
         """Whoever holds the other end; the lock goes by the line."""
         self.buf_size = buf_size
@@ -38,10 +71,10 @@ class SerialLink:
         """True once the line is lost or the device reboots."""
         self._line = line
         self._lost = lost
-        self._framing = ConsoleFraming(buf_size)
+        self._framing = framing
 
     async def send(self, message: bytes) -> None:
-        """Write one message as console lines; return when the kernel has taken all of it.
+        """Write one message as the framing has it; return when the kernel has taken all of it.
 
         Raises:
             TransportError: If the line is gone, or nobody reads it.
@@ -49,7 +82,7 @@ class SerialLink:
         if self.closed:
             raise TransportError(f"{self.peer}: the link is gone")
         try:
-            await self._line.write(b"".join(self._framing.split(message)))
+            await self._line.write(b"".join(self._framing.split(message)), self._framing.RESYNC)
         except TransportError:
             self._lost(self)
             raise
@@ -78,7 +111,7 @@ class SerialTransport:
         self._inbox: Inbox | None = None
         self._line: _Line | None = None
         self._link: SerialLink | None = None
-        self._framing: ConsoleFraming | None = None  # None while the device is off
+        self._framing: LineFraming | None = None  # None while the device is off
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, inbox: Inbox) -> Mapping[str, str | int]:
@@ -96,7 +129,7 @@ class SerialTransport:
         """Take packets from now on; what arrived before is forgotten, read or not."""
         if self._line is not None:
             self._line.forget()
-        self._framing = ConsoleFraming(self._buf_size)
+        self._framing = self._new_framing()
 
     async def offline(self) -> None:
         """Drop the link; the line stays open and what arrives is thrown away."""
@@ -160,9 +193,12 @@ class SerialTransport:
 
     def _joined(self, inbox: Inbox, line: "_Line") -> SerialLink:
         if self._link is None:
-            self._link = SerialLink(line, self._peer, self._buf_size, self._drop)
+            self._link = SerialLink(line, self._peer, self._buf_size, self._new_framing(), self._drop)
             inbox.joined(self._link)
         return self._link
+
+    def _new_framing(self) -> LineFraming:
+        return FRAMINGS[self._config.framing](self._buf_size)
 
     def _drop(self, link: SerialLink | None) -> None:
         if link is not None and link is self._link and self._inbox is not None:
@@ -207,15 +243,18 @@ class _Line:
         with contextlib.suppress(OSError, termios.error):  # a line that is lost has nothing
             termios.tcflush(self._terminal.fd, termios.TCIFLUSH)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, resync: bytes) -> None:
         """Write all of it, as fast as the other end takes it.
+
+        Args:
+            data: What to write.
+            resync: What stands before it if the last write was given up half-way.
 
         Raises:
             TransportError: If the line is gone, or took nothing for the stall time; what it still held is thrown away.
         """
         async with self._turn:
-            # What was given up half-way would swallow the next marker; after an LF it is a line of its own.
-            left = memoryview(b"\n" + data if self._torn else data)
+            left = memoryview(resync + data if self._torn else data)
             self._torn = True
             while left:
                 left = left[await self._write_some(left) :]

@@ -29,6 +29,9 @@ LINE_SIZE = 127
 LINE_LIMIT = 128
 """Longest line that is taken (CONFIG_UART_MCUMGR_RX_BUF_SIZE)."""
 
+OVERHEAD = 4
+"""Bytes of the receive buffer that the size and the CRC take."""
+
 _LEAST_SIZE = 15
 """Shortest lines that messages can be split into: marker, 9 bytes in base64, LF; shorter ones might tear the CRC."""
 
@@ -39,8 +42,11 @@ class ConsoleFraming:
     """Finds packets in the lines of a tty and writes them as lines.
 
     Args:
-        max_size: Of the receive buffer in bytes; a frame may be four bytes smaller, for the size and the CRC.
+        max_size: Of the receive buffer in bytes; a frame may be `OVERHEAD` smaller, for the size and the CRC.
     """
+
+    RESYNC = b"\n"
+    """Behind a message that went out in part: ends its line, which is then broken for the peer and the next is not."""
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
@@ -135,6 +141,18 @@ class ConsoleFraming:
         self._line.clear()
         self._too_long = False
         self._abandon()
+
+
+class ShellFraming(ConsoleFraming):
+    """The same on a line where people type as well: a CR ends a line too, since that is what the Enter key sends.
+
+    The shell's text is skipped; a packet behind it on the same line is part of it, as in Zephyr
+    (zephyr subsys/mgmt/mcumgr/transport/src/smp_shell.c).
+    """
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes of the tty; return the packets that they complete. What is broken is dropped and counted."""
+        return super().feed(data.replace(b"\r", b"\n"))
 
 
 def _decode(line: bytes) -> bytes:

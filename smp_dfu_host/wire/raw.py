@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from smp_dfu_host.errors import WireError
-from smp_dfu_host.wire.header import Header
+from smp_dfu_host.wire.header import Header, Op
 
 
 class Framing(Protocol):
@@ -44,6 +44,8 @@ class RawFraming:
             (CONFIG_MCUMGR_TRANSPORT_SERIAL_RAW_INPUT_TIMEOUT_TIME_MS is 3 s in Zephyr's raw serial too).
         aligned: True where every message begins at the start of a piece or straight behind another one, as over
             Bluetooth LE: less than a header behind a whole message is refused instead of kept.
+        noisy: True where bytes may be damaged or no messages at all, as on a serial line: an op that there is none of
+            is refused instead of answered (zephyr subsys/mgmt/mcumgr/transport/src/serial_util.c, raw frames).
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class RawFraming:
         timeout_s: float = 3.0,
         *,
         aligned: bool = False,
+        noisy: bool = False,
     ) -> None:
         self._max_size = max_size
         self._clock = clock
         self._timeout_s = timeout_s
         self._aligned = aligned
+        self._noisy = noisy
         self._buffer = bytearray()
         self._fed_at = 0.0
         self.expired = 0
@@ -72,8 +76,8 @@ class RawFraming:
         """Take a piece; return the messages that it completes.
 
         Raises:
-            WireError: While iterating, behind the last good message: if a message is larger than allowed, or is
-                followed by less than a header where that cannot be; nothing is kept.
+            WireError: While iterating, behind the last good message: if a message is larger than allowed, is followed
+                by less than a header where that cannot be, or is noise; nothing is kept.
         """
         now = self._clock()
         if self._buffer and now - self._fed_at > self._timeout_s:
@@ -86,10 +90,7 @@ class RawFraming:
     def _messages(self) -> Iterator[bytes]:
         whole = False
         while len(self._buffer) >= Header.SIZE:
-            size = Header.SIZE + Header.parse(self._buffer).length
-            if size > self._max_size:
-                self._buffer.clear()
-                raise WireError(f"message of {size} bytes, limit is {self._max_size}")
+            size = self._checked_size(Header.parse(self._buffer))
             if len(self._buffer) < size:
                 return
             message = bytes(self._buffer[:size])
@@ -100,6 +101,17 @@ class RawFraming:
             extra = len(self._buffer)
             self._buffer.clear()
             raise WireError(f"{extra} bytes behind a whole message")
+
+    def _checked_size(self, header: Header) -> int:
+        """Return the size of the message that begins with that header."""
+        size = Header.SIZE + header.length
+        if size > self._max_size:
+            self._buffer.clear()
+            raise WireError(f"message of {size} bytes, limit is {self._max_size}")
+        if self._noisy and header.op > max(Op):
+            self._buffer.clear()
+            raise WireError(f"message with op {header.op}, the highest is {max(Op)}")
+        return size
 
     def split(self, message: bytes, size: int) -> Iterator[bytes]:
         """Return the message in pieces of at most so many bytes."""

@@ -7,12 +7,14 @@ take bluetoothd's devices away and restart it.
 import asyncio
 import os
 import signal
+import struct
 import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from bleak import BleakScanner
 
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.dispatch.peer import Link
@@ -22,11 +24,20 @@ from smp_dfu_host.transport.ble import BleTransport
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # dbus-next's own, of things that Python 3.13 deprecates
     from smp_dfu_host.transport.ble.bluez_bus import Bus
+    from smp_dfu_host.transport.ble.bluez_version import DIRECTED, Version, bluez_version
+    from smp_dfu_host.transport.ble.probe import find
 
 NAME = "SMP DFU Host"
 SERVER, CENTRAL, SECOND, DUMMY = range(4)
 """Which controller is what."""
 PID = Path("/run/bluetoothd.pid")
+HELLO = bytes.fromhex("00 00 0001 0000 ff 06 a0")
+"""The shortest message."""
+
+
+def message(payload: bytes, sequence: int = 0) -> bytes:
+    """A message with any payload: the inbox of these tests looks at the header alone."""
+    return struct.pack(">BBHHBB", 2, 0, len(payload), 0, sequence, 0) + payload
 
 
 def why_not() -> str:
@@ -83,6 +94,16 @@ class EchoInbox:
                 await self._news.wait()
 
 
+@pytest.fixture(autouse=True)
+def hearing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bleak listen before it scans: btvirt's signal strength never changes, so BlueZ tells of a device once."""
+    monkeypatch.setattr(
+        BleakScanner,
+        "find_device_by_filter",
+        lambda wanted, timeout=10.0, **options: find(wanted, timeout, **options),
+    )
+
+
 @pytest.fixture
 def inbox() -> EchoInbox:
     return EchoInbox()
@@ -126,6 +147,12 @@ async def adapter(interface: str) -> dict[str, object]:
         return {}
 
 
+async def adapter_is_back() -> bool:
+    """Tell whether the server's adapter takes registrations."""
+    serves = "ActiveInstances" in await adapter("org.bluez.LEAdvertisingManager1")
+    return serves and bool((await adapter("org.bluez.Adapter1")).get("Powered"))
+
+
 async def forget_devices() -> None:
     """Remove every device, connected or bonded, from every adapter."""
     bus = await Bus.open()
@@ -144,6 +171,22 @@ async def eventually(true: Callable[[], Awaitable[bool]], timeout_s: float = 15)
             await asyncio.sleep(0.1)
 
 
+async def version() -> Version:
+    """BlueZ's version."""
+    bus = await Bus.open()
+    try:
+        found = await bluez_version(bus)
+    finally:
+        await bus.close()
+    assert found
+    return found
+
+
+async def directed() -> bool:
+    """Tell whether this BlueZ notifies one central alone; before 5.76, every notification reaches every central."""
+    return await version() >= DIRECTED
+
+
 class Daemon:
     """The bluetoothd of the rig."""
 
@@ -155,6 +198,21 @@ class Daemon:
         os.kill(self._pid, signal.SIGTERM)
         while Path(f"/proc/{self._pid}/exe").exists():  # nobody's child, or ours: waitpid does not serve both
             time.sleep(0.01)
+
+    @property
+    def shipped_conf(self) -> Path:
+        """The main.conf that came with it."""
+        program = next(Path(word) for word in self._command if word.endswith("bluetoothd"))
+        return program.parents[3] / "etc/bluetooth/main.conf"
+
+    async def restart(self, conf: Path) -> Path:
+        """Have it run with another main.conf; return the one that it had."""
+        at = self._command.index("-f") + 1
+        before, self._command[at] = Path(self._command[at]), str(conf)
+        self.stop()
+        self.start()
+        await eventually(adapter_is_back)
+        return before
 
     def start(self) -> None:
         log = (os.POSIX_SPAWN_OPEN, 1, "/run/bluetoothd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -111,21 +111,33 @@ class RawCentral:
         """Connect to a controller that advertises."""
         self._sock.setblocking(False)
         _call("bind", self._sock, _sockaddr(self._controller))
-        _call("connect", self._sock, _sockaddr(to))
         done = asyncio.Event()
-        self._loop.add_writer(self._sock, done.set)
         try:
             async with asyncio.timeout(timeout_s):
+                while not self._begins(to):  # noqa: ASYNC110  (the kernel has no event for it)
+                    await asyncio.sleep(0.05)
+                self._loop.add_writer(self._sock, done.set)
                 await done.wait()
         except TimeoutError:
+            self._loop.remove_writer(self._sock)
             self._sock.close()
             raise
-        finally:
-            self._loop.remove_writer(self._sock)
+        self._loop.remove_writer(self._sock)
         if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._sock.close()
             raise OSError(code, os.strerror(code))
         self._loop.add_reader(self._sock, self._readable)
         return self
+
+    def _begins(self, to: int) -> bool:
+        """Begin to connect; False while bluetoothd does, to what it is bonded with, or has the channel already."""
+        try:
+            _call("connect", self._sock, _sockaddr(to))
+        except OSError as exc:
+            if exc.errno != errno.EBUSY:
+                raise
+            return False
+        return True
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,10 +149,16 @@ class RawCentral:
 
     def close(self) -> None:
         """Disconnect; closing the socket does not do it, once bluetoothd has bonded and looks at our end too."""
-        self._loop.remove_reader(self._sock)
         if not self.closed.is_set():
-            hang_up(self._controller)
-        self._sock.close()
+            with suppress(OSError):  # the controller has gone
+                hang_up(self._controller)
+        self.die()
+
+    def die(self) -> None:
+        """End as when the process is killed: the kernel closes the socket, and the link may stay."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
         self.closed.set()
 
     @property
@@ -209,6 +227,20 @@ class RawCentral:
                 self._news.clear()
                 await self._news.wait()
         return b"".join(self.notifications)
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send one message and return the whole reply."""
+        self.notifications.clear()
+        await self.send(request)
+        head = await self.received(8)
+        return await self.received(8 + int.from_bytes(head[2:4], "big"))
+
+    async def received_count(self, count: int, timeout_s: float = 60) -> None:
+        """Wait for that many notifications."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.notifications) < count:
+                self._news.clear()
+                await self._news.wait()
 
     async def request(self, pdu: bytes, timeout_s: float = 10) -> bytes:
         """Send a request and return the response.

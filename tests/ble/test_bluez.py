@@ -1,28 +1,32 @@
 """The transport over the real BlueZ, seen by a central that speaks ATT itself."""
 
 import asyncio
-import struct
 
 import pytest
 
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import BleTransport
-from smp_dfu_host.transport.ble.bluez_bus import Bus
-from smp_dfu_host.transport.ble.bluez_version import DIRECTED, bluez_version
 from smp_dfu_host.transport.ble.link import fragment_size
-from tests.ble.conftest import CENTRAL, DUMMY, NAME, SECOND, SERVER, Daemon, EchoInbox, adapter, eventually, objects
+from tests.ble.conftest import (
+    CENTRAL,
+    HELLO,
+    NAME,
+    SERVER,
+    Daemon,
+    EchoInbox,
+    adapter,
+    adapter_is_back,
+    eventually,
+    message,
+    objects,
+)
 from tests.ble.raw_central import MEDIUM, AttError, RawCentral, shown
 
 pytestmark = pytest.mark.ble
 
-HELLO = bytes.fromhex("00 00 0001 0000 ff 06 a0")
 BACK_S = 2.0
 """The target must be connectable again within so long after its links fell."""
-
-
-def message(payload: bytes, sequence: int = 0) -> bytes:
-    return struct.pack(">BBHHBB", 2, 0, len(payload), 0, sequence, 0) + payload
 
 
 async def test_a_central_pairs_subscribes_and_is_answered(transport: BleTransport, inbox: EchoInbox) -> None:
@@ -62,27 +66,6 @@ async def test_messages_are_cut_to_what_the_mtu_carries(transport: BleTransport,
         assert set(sizes[:-1]) == {fragment_size(mtu, 512)}
 
 
-async def test_500_notifications_in_a_row_arrive_in_order(transport: BleTransport, inbox: EchoInbox) -> None:
-    inbox.echoing = False
-    sent = [message(struct.pack(">I", number)) for number in range(500)]
-    async with await RawCentral(CENTRAL).connect(SERVER) as central:
-        await central.setup()
-        for one in sent:
-            await inbox.present[0].send(one)
-        assert await central.received(len(sent) * len(sent[0]), 60) == b"".join(sent)
-
-
-async def test_2000_write_commands_in_a_row_arrive_in_order(transport: BleTransport, inbox: EchoInbox) -> None:
-    inbox.echoing = False
-    sent = [message(struct.pack(">I", number)) for number in range(2000)]
-    async with await RawCentral(CENTRAL).connect(SERVER) as central:
-        await central.setup()
-        for one in sent:
-            await central.write(one)
-        await inbox.received(len(sent))
-        assert [packet for _, packet in inbox.packets] == sent
-
-
 async def test_what_is_longer_than_bluez_takes_is_not_provoked(transport: BleTransport, inbox: EchoInbox) -> None:
     """A client that is told so writes no command of 511 bytes and more, which BlueZ would lose."""
     async with await RawCentral(CENTRAL, 517).connect(SERVER) as central:
@@ -115,25 +98,6 @@ async def test_a_disconnection_is_noticed_and_ends_what_was_under_way(
         await central.secure()
         await central.send(HELLO)
         assert await central.received(len(HELLO)) == HELLO
-
-
-async def test_a_bonded_central_that_comes_back_is_answered_though_it_opens_no_socket(
-    transport: BleTransport, inbox: EchoInbox
-) -> None:
-    async with await RawCentral(CENTRAL).connect(SERVER) as central:
-        await central.setup()
-    await inbox.until(lambda: not inbox.present)
-    inbox.echoing = False
-    sent = [message(struct.pack(">I", number)) for number in range(500)]
-    async with await RawCentral(CENTRAL).connect(SERVER) as central:
-        await central.exchange_mtu()
-        await central.discover()
-        await central.secure()
-        await central.send(HELLO)
-        await inbox.until(lambda: len(inbox.packets) == 1)
-        for one in sent:
-            await inbox.packets[0][0].send(one)
-        assert await central.received(len(sent) * len(sent[0]), 60) == b"".join(sent)
 
 
 async def test_offline_drops_the_link_and_online_brings_the_same_handles(
@@ -206,62 +170,6 @@ async def test_close_leaves_the_adapter_as_it_was_and_can_be_called_twice(inbox:
     assert (await objects())["/org/bluez/hci0"] == before
 
 
-async def test_a_second_central_waits_until_the_first_has_left(transport: BleTransport, inbox: EchoInbox) -> None:
-    """Before BlueZ 5.76 every notification reaches every central."""
-    if await directed():
-        pytest.skip("this BlueZ tells centrals apart")
-    async with await RawCentral(CENTRAL).connect(SERVER) as first:
-        await first.setup()
-        with pytest.raises(TimeoutError):
-            await RawCentral(SECOND).connect(SERVER, timeout_s=2)
-        await first.send(HELLO)
-        assert await first.received(len(HELLO)) == HELLO
-    await inbox.until(lambda: not inbox.present)
-    async with await RawCentral(SECOND).connect(SERVER) as second:
-        await second.setup()
-        await second.send(HELLO)
-        assert await second.received(len(HELLO)) == HELLO
-
-
-async def test_two_centrals_at_once_get_their_own_replies(transport: BleTransport, inbox: EchoInbox) -> None:
-    if not await directed():
-        pytest.skip("needs BlueZ 5.76: before, every notification reaches every central")
-    await advertise(DUMMY)
-    async with (
-        await RawCentral(CENTRAL).connect(SERVER) as first,
-        # A virtual controller numbers its connections from the same handle on, and both ends use the caller's: a first
-        # connection to somewhere else keeps the second central's apart from the first one's.
-        await RawCentral(SECOND).connect(DUMMY),
-        await RawCentral(SECOND).connect(SERVER) as second,
-    ):
-        await first.setup()
-        await second.setup()
-        for at in range(0, 2000, 100):  # pieces of two messages, in turns
-            await asyncio.gather(*(each.write(piece(at, mark)) for each, mark in ((first, b"a"), (second, b"b"))))
-        for each, mark in ((first, b"a"), (second, b"b")):
-            assert await each.received(2000) == b"".join(piece(at, mark) for at in range(0, 2000, 100))
-
-
-def piece(at: int, mark: bytes) -> bytes:
-    return message(mark * 1992)[at : at + 100]
-
-
-async def directed() -> bool:
-    bus = await Bus.open()
-    try:
-        version = await bluez_version(bus)
-    finally:
-        await bus.close()
-    return version is not None and version >= DIRECTED
-
-
-async def advertise(controller: int) -> None:
-    """Have a controller be connectable that nobody serves."""
-    for setting in ("connectable", "advertising"):
-        process = await asyncio.create_subprocess_exec("btmgmt", "--index", str(controller), setting, "on")
-        await process.wait()
-
-
 class TestWithoutSecurity:
     @pytest.fixture
     def security(self) -> str:
@@ -313,8 +221,3 @@ async def set_powered(*, on: bool) -> None:
         return (await adapter("org.bluez.Adapter1")).get("Powered") is on
 
     await eventually(settled)
-
-
-async def adapter_is_back() -> bool:
-    serves = "ActiveInstances" in await adapter("org.bluez.LEAdvertisingManager1")
-    return serves and bool((await adapter("org.bluez.Adapter1")).get("Powered"))

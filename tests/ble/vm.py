@@ -12,6 +12,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,7 @@ def main(arguments: list[str]) -> int:
     except MissingError as exc:
         say(f"skipped: {exc}")
         return CANNOT
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # the machine must not outlive us
     with tempfile.TemporaryDirectory(prefix="ble-vm.") as name:
         folder = Path(name)
         shares = write_control(folder, options, parts)

@@ -4,7 +4,7 @@ import pytest
 from rich.cells import cell_len
 
 from smp_dfu_host.store.occupancy import occupied
-from tests.cli.conftest import Cli
+from tests.cli.conftest import SMALL, Cli
 
 
 def test_boot_says_what_it_did(cli: Cli) -> None:
@@ -12,13 +12,47 @@ def test_boot_says_what_it_did(cli: Cli) -> None:
     cli("slots", "test")
     result = cli("boot")
     assert result.exit_code == 0
-    for words in ("swapping", "operations", "slot 0 runs, version 2.0.0"):
+    for words in ("swapping", "operations", "version 2.0.0 runs from slot 0"):
         assert words in result.stdout
+
+
+def test_slots_of_all_images_are_counted_through(cli: Cli) -> None:
+    """Image 1 has slots 2 and 3, whoever speaks of them."""
+    cli.configure(SMALL + "[bootloader]\nimages = 2\n")
+    cli("slots", "load", cli.image("2.0.0"), "--slot", "3")
+    cli("slots", "test", "3")
+    explained = " ".join(cli("boot", "--explain").stdout.split())
+    assert "rule, image 1 swap type table row 1: slot 3 magic good, image_ok unset -> test" in explained
+    done = " ".join(cli("boot").stdout.split())
+    assert "image 1: slot 3 is marked for a test" in done
+    assert "image 1: swapping 2 sectors of slot 2 and slot 3" in done
+    assert "version 0.0.0 runs from slot 0, beside it slot 2" in done
+    assert cli.json("slots", "history")["boots"][-1]["slots"] == [0, 2]
+    assert cli.json("boot")["slots"] == [0, 2]
 
 
 def test_boot_of_a_quiet_store_changes_nothing(cli: Cli) -> None:
     said = cli.json("boot")
     assert said == {**said, "ok": True, "asked": ["none"], "done": ["none"], "operations": 0, "version": "0.0.0"}
+
+
+def test_boot_asks_for_the_firmware_loader(cli: Cli) -> None:
+    cli.configure(SMALL + '[bootloader]\nmode = "firmware-loader"\n')
+    cli("slots", "load", cli.image("2.0.0"), "--slot", "1")
+    assert cli.json("boot")["slots"] == [0]
+    result = cli("boot", "--loader")
+    assert (result.exit_code, "version 2.0.0 runs from slot 1" in result.stdout) == (0, True)
+    assert cli.json("boot")["slots"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [([], "--loader goes with mode firmware-loader, this is swap-using-move"), (["--explain"], "exclude each other")],
+)
+def test_firmware_loader_is_for_its_mode_and_alone(cli: Cli, options: list[str], words: str) -> None:
+    result = cli("boot", "--loader", *options)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
 
 
 def test_boot_is_refused_while_a_server_runs(cli: Cli) -> None:
@@ -37,8 +71,22 @@ def test_cut_leaves_the_interrupted_flash(cli: Cli) -> None:
     text = " ".join(result.stdout.split())
     assert "power cut before flash operation 12, after 3 of its bytes" in text
     assert "next boot finishing a swap (test) that was cut at step" in text
+    shown = " ".join(cli("slots").stdout.split())
+    assert "running nothing: the power failed during a swap" in shown
+    assert "active" not in shown
     assert cli.json("slots")["slots"][0]["swap"]["interrupted"] is True
     assert cli.json("boot")["version"] == "2.0.0"
+
+
+@pytest.mark.parametrize("command", [["test"], ["test", "1"], ["confirm"], ["erase"], ["load", "image.bin"]])
+def test_nothing_is_changed_after_a_cut_until_the_next_boot(cli: Cli, command: list[str]) -> None:
+    cli("slots", "load", image := cli.image("2.0.0"))
+    cli("slots", "test")
+    cli("boot", "--cut", "12")
+    result = cli("slots", *[image if word == image.name else word for word in command])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "an interrupted swap: run `smp-dfu-host boot` first" in result.stderr
+    assert "run `smp-dfu-host boot` first" in " ".join(cli("slots").stdout.split())
 
 
 def test_cut_as_json(cli: Cli) -> None:

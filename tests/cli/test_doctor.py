@@ -8,9 +8,10 @@ import pytest
 
 from smp_dfu_host.cli import checks
 from smp_dfu_host.cli.render import Check, Level
-from smp_dfu_host.config import BleConfig, SerialConfig, UdpConfig
+from smp_dfu_host.config import SerialConfig, UdpConfig
 from smp_dfu_host.store.occupancy import occupied
 from smp_dfu_host.transport.ble.link import SMP_SERVICE
+from smp_dfu_host.transport.ble.main_conf import main_conf
 from tests.cli.conftest import Cli
 
 with warnings.catch_warnings():
@@ -124,6 +125,19 @@ def test_adapter_in_the_kernel(tmp_path: Path) -> None:
     assert bluetooth.adapter_present("hci0", sysfs).found == "hci0, hci1"
     other = bluetooth.adapter_present("hci5", sysfs)
     assert (other.level, other.todo) == (Level.BAD, "--adapter hci0")
+    for wanted in ("", "AA:BB:CC:DD:EE:FF"):
+        assert bluetooth.adapter_present(wanted, sysfs).level is Level.GOOD
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_adapter_that_a_target_uses(ours: bool) -> None:
+    taken, free = adapter(name="hci1", services=(SMP_SERVICE,)), adapter(name="hci2", address="AA:BB:CC:00:00:02")
+    there = [adapter(powered=False), taken, free]
+    assert bluetooth.chosen(there, "", ours=ours) == ("hci1" if ours else "hci2")
+    assert bluetooth.chosen(there, "hci0", ours=ours) == "hci0"
+    assert bluetooth.chosen(there, "aa:bb:cc:00:00:02", ours=ours) == "hci2"
+    assert bluetooth.chosen(there[:1], "", ours=ours) == "hci0"
+    assert bluetooth.chosen([], "", ours=ours) == "hci0"
 
 
 def test_adapter_behind_rfkill(tmp_path: Path) -> None:
@@ -157,7 +171,7 @@ def test_second_smp_service_is_told() -> None:
 def settings(tmp_path: Path, text: str, version: tuple[int, int] | None) -> str:
     path = tmp_path / "main.conf"
     path.write_text(text)
-    return " ".join(check.found for check in bluetooth.settings(bluetooth.main_conf(path), version))
+    return " ".join(check.found for check in bluetooth.settings(main_conf(path), version))
 
 
 def test_main_conf_of_an_old_bluez_wants_one_channel(tmp_path: Path) -> None:
@@ -176,7 +190,7 @@ def test_main_conf_that_suits_is_silent(tmp_path: Path) -> None:
 def test_main_conf_without_le_is_bad(tmp_path: Path) -> None:
     path = tmp_path / "main.conf"
     path.write_text("[General]\nControllerMode = bredr\n[GATT]\nExchangeMTU = 23\n")
-    found = list(bluetooth.settings(bluetooth.main_conf(path), (5, 82)))
+    found = list(bluetooth.settings(main_conf(path), (5, 82)))
     assert found[0].level is Level.BAD
     assert any("ExchangeMTU = 23" in check.found for check in found)
 
@@ -184,9 +198,9 @@ def test_main_conf_without_le_is_bad(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["no section", "[General\n"])
 def test_main_conf_that_cannot_be_read_counts_as_defaults(tmp_path: Path, text: str) -> None:
     assert "Channels = 3" in settings(tmp_path, text, (5, 66))
-    assert bluetooth.main_conf(tmp_path / "none") == {}
+    assert main_conf(tmp_path / "none") == {}
 
 
 async def test_echo_needs_a_second_adapter_and_a_target() -> None:
-    assert (await bluetooth.over_the_air([HCI0], BleConfig())).level is Level.SKIPPED
-    assert (await bluetooth.over_the_air([HCI0, HCI1], BleConfig())).found == "no target runs on hci0"
+    assert (await bluetooth.over_the_air([HCI0], "hci0")).level is Level.SKIPPED
+    assert (await bluetooth.over_the_air([HCI0, HCI1], "hci0")).found == "no target runs on hci0"

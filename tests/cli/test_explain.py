@@ -15,7 +15,7 @@ def test_explain_names_the_rule_and_what_each_request_would_do(cli: Cli, columns
     assert max(map(cell_len, result.stdout.splitlines())) <= columns
     text = " ".join(result.stdout.split())
     for words in (
-        "swap type table, no row: primary magic unset",
+        "swap type table, no row: slot 0 magic unset",
         "slot 0 boots:",
         "slot 1 does not boot: nothing asks for it",
         "reset version 0.0.0 runs from slot 0, and stays",
@@ -43,7 +43,7 @@ def test_json_has_rule_verdicts_and_outcomes(cli: Cli) -> None:
             "image": 0,
             "rule": {
                 "name": "swap type table row 1",
-                "condition": "secondary magic good, image_ok unset",
+                "condition": "slot 1 magic good, image_ok unset",
                 "follows": "test",
             },
             "asked": "test",
@@ -79,6 +79,6 @@ def test_store_that_does_not_boot_is_exit_status_1(cli: Cli) -> None:
 def test_slots_say_of_each_slot_whether_it_boots(cli: Cli) -> None:
     cli("slots", "load", cli.image("2.0.0"))
     text = cli("slots", columns=160).stdout
-    assert "next     boots: swap type table, no row -> none" in text
+    assert "next     boots: no mark asks for another image" in text
     assert "next     does not boot: nothing asks for it" in text
     assert parse({}, cli.folder).dfu.confirm_at_start

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
 from smp_dfu_host.store.image_files import write_hex
 from tests.cli.conftest import Cli
 
-Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | x25519.X25519PrivateKey
 
 
 def write_key(key: Private, path: Path) -> Path:
@@ -56,7 +56,7 @@ def sign(folder: Path, private: Path, *options: str) -> Path:
 def test_image_without_keys_is_valid_by_hash(cli: Cli) -> None:
     result = cli("image", "info", cli.image("1.2.3", 5000))
     assert result.exit_code == 0
-    for words in ("1.2.3", "valid by hash", "0x10 SHA256", "5000 bytes", "header", "TLVs"):
+    for words in ("1.2.3", "valid by its hash (SHA-256)", "0x10 SHA256", "5000 bytes", "header", "TLVs"):
         assert words in result.stdout
 
 
@@ -67,7 +67,7 @@ def test_image_signed_by_imgtool_is_valid_by_the_named_key(cli: Cli, tmp_path: P
     result = cli("image", "info", signed, "--key", other, "--key", public, columns=160)
     assert result.exit_code == 0
     for words in (
-        "mine.pub.pem (ECDSA-P256)",
+        "mine.pub.pem (ECDSA-P256, SHA-256)",
         "1.2.3.4",
         "image 1 must be 2.3.4 or higher",
         "0x50 SEC_CNT",
@@ -82,6 +82,67 @@ def test_image_signed_by_imgtool_is_valid_by_the_named_key(cli: Cli, tmp_path: P
         == hashlib.sha256(signed.read_bytes()[: 0x200 + 3000 + said["header"]["protect_tlv_size"]]).hexdigest()
     )
     assert {tlv["name"] for tlv in said["tlvs"]} >= {"SHA256", "KEYHASH", "ECDSA_SIG", "DEPENDENCY", "SEC_CNT"}
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "said"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), (), "ECDSA-P256, SHA-256"),
+        (ec.generate_private_key(ec.SECP384R1()), (), "ECDSA-P384, SHA-384"),
+        (rsa.generate_private_key(65537, 2048), (), "RSA-2048, SHA-256"),
+        (rsa.generate_private_key(65537, 3072), (), "RSA-3072, SHA-256"),
+        (ed25519.Ed25519PrivateKey.generate(), (), "Ed25519, SHA-256"),
+        (ed25519.Ed25519PrivateKey.generate(), ("--sha", "512"), "Ed25519, SHA-512"),
+        (ed25519.Ed25519PrivateKey.generate(), ("--pure",), "Ed25519, pure"),
+    ],
+)
+def test_every_kind_of_signature_that_imgtool_makes_is_judged(
+    cli: Cli, tmp_path: Path, key: Private, options: tuple[str, ...], said: str
+) -> None:
+    """Valid with its key, whichever build that takes; not with another of the kind, and not with a byte changed."""
+    public = write_key(key, tmp_path / "mine.pem")
+    signed = sign(tmp_path, tmp_path / "mine.pem", *options)
+    assert f"mine.pub.pem ({said})" in cli("image", "info", signed, "--key", public, columns=160).stdout
+    assert cli("image", "info", signed).exit_code == 0
+    signed.write_bytes(signed.read_bytes().replace(b"\0\0\0\0\0\0\0\0", b"\0\0\0\1\0\0\0\0", 40))
+    wrong = cli("image", "info", signed, "--key", public, columns=160)
+    assert wrong.exit_code == 1
+    assert ("signature does not verify" if options == ("--pure",) else "hash is") in wrong.stdout
+
+
+def test_build_that_takes_an_image_is_told(cli: Cli, tmp_path: Path) -> None:
+    public = write_key(ed25519.Ed25519PrivateKey.generate(), tmp_path / "mine.pem")
+    signed = sign(tmp_path, tmp_path / "mine.pem", "--pure")
+    said = json.loads(cli("image", "info", signed, "--key", public, "--json").stdout)
+    assert said["build"] == {"hash": "sha512", "pure_signature": True}
+
+
+@pytest.mark.parametrize("sha", [(), ("--hmac-sha", "512")])
+@pytest.mark.parametrize("bits", ["128", "256"])
+def test_encrypted_image_is_judged_with_the_key_that_opens_it(
+    cli: Cli, tmp_path: Path, bits: str, sha: tuple[str, ...]
+) -> None:
+    public = write_key(ed25519.Ed25519PrivateKey.generate(), tmp_path / "mine.pem")
+    opener = write_key(x25519.X25519PrivateKey.generate(), tmp_path / "opener.pem")
+    signed = sign(tmp_path, tmp_path / "mine.pem", "-E", str(opener), "--encrypt-keylen", bits, *sha)
+    private = tmp_path / "opener.pem"
+    assert cli("image", "info", signed, "--key", public, "--encryption-key", private).exit_code == 0
+    closed = cli("image", "info", signed, "--key", public, columns=160)
+    assert closed.exit_code == 1
+    assert "encrypted, and there is no key to decrypt it" in closed.stdout
+    other = write_key(x25519.X25519PrivateKey.generate(), tmp_path / "other.pem").with_name("other.pem")
+    assert cli("image", "info", signed, "--key", public, "--encryption-key", other).exit_code == 1
+
+
+@pytest.mark.parametrize("content", [None, b"no key"])
+def test_encryption_key_that_is_none_is_a_usage_error(cli: Cli, content: bytes | None) -> None:
+    path = cli.folder / "opener.pem"
+    if content is not None:
+        path.write_bytes(content)
+    result = cli("image", "info", cli.image(), "--encryption-key", path)
+    assert result.exit_code == 2
+    assert "encryption key" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_image_signed_by_another_key_is_not_valid(cli: Cli, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 from smp_dfu_host.cli.live import Board
 from smp_dfu_host.cli.render import ClientLine
-from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
+from smp_dfu_host.dispatch.events import BlePeerConnParamsEvent, EventManager, PeerJoined, PeerLeft
 from smp_dfu_host.dispatch.hooks import ChunkWritten, CommandReceived, DfuPending, DfuStopped, Event, Hooks
 from smp_dfu_host.dispatch.peer import Peer
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, at_once
 
 PHONE = Peer("ble", "AA:BB:CC:DD:EE:FF", "ble:AA:BB:CC:DD:EE:FF")
 LAPTOP = Peer("udp", "127.0.0.1:5", "udp:127.0.0.1")
@@ -25,11 +25,11 @@ class Bench:
         self.clock.advance(0)
 
     def command(self, group: int, command: int, op: int = 2) -> None:
-        self.hooks.notify(Event.CMD_RECV, CommandReceived(group, command, op, PHONE))
+        at_once(self.hooks.notify(Event.CMD_RECV, CommandReceived(group, command, op, PHONE)))
 
     def chunk(self, off: int, size: int = 200_000) -> None:
         self.command(1, 1)
-        self.hooks.notify(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten(PHONE, 0, 1, off, size))
+        at_once(self.hooks.notify(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten(PHONE, 0, 1, off, size)))
 
     @property
     def line(self) -> ClientLine:
@@ -44,6 +44,17 @@ def test_clients_come_and_go() -> None:
     bench.submit(PeerLeft(PHONE))
     bench.submit(PeerLeft(PHONE))
     assert [line.who for line in bench.board.lines()] == ["udp 127.0.0.1:5"]
+
+
+def test_connection_interval_is_shown_as_long_as_it_is_known() -> None:
+    bench = Bench()
+    bench.submit(PeerJoined(PHONE))
+    bench.submit(PeerJoined(LAPTOP))
+    bench.submit(BlePeerConnParamsEvent(PHONE.address, 7.5, 0, 4000))
+    assert [line.who for line in bench.board.lines()] == ["ble AA:BB:CC:DD:EE:FF every 7.5 ms", "udp 127.0.0.1:5"]
+    bench.submit(PeerLeft(PHONE))
+    bench.submit(PeerJoined(PHONE))
+    assert bench.board.lines()[-1].who == "ble AA:BB:CC:DD:EE:FF"
 
 
 def test_last_command_is_named() -> None:
@@ -100,13 +111,13 @@ def test_upload_begun_anew_has_no_negative_speed() -> None:
 def test_end_of_an_upload_takes_the_bar_away() -> None:
     bench = Bench()
     bench.chunk(100_000)
-    bench.hooks.notify(Event.IMG_DFU_PENDING, DfuPending(PHONE, 0, 1, 200_000))
+    at_once(bench.hooks.notify(Event.IMG_DFU_PENDING, DfuPending(PHONE, 0, 1, 200_000)))
     assert bench.line == ClientLine("ble AA:BB:CC:DD:EE:FF", "uploaded 200.0 kB")
 
 
 def test_failed_upload_says_why() -> None:
     bench = Bench()
     bench.chunk(100_000)
-    bench.hooks.notify(Event.IMG_DFU_STOPPED, DfuStopped(PHONE, "flash is full"))
+    at_once(bench.hooks.notify(Event.IMG_DFU_STOPPED, DfuStopped(PHONE, "flash is full")))
     assert bench.line.what == "failed: flash is full"
     assert not bench.line.total

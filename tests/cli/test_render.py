@@ -147,7 +147,7 @@ def test_image_shows_its_tlvs() -> None:
     text = "\n".join(drawn)
     assert "0x10 SHA256" in text
     assert all(cell_len(line) <= 80 for line in drawn)
-    assert "plain" in text
+    assert "unprotected" in text
 
 
 def test_image_without_segments_and_tlvs_is_drawn_too() -> None:

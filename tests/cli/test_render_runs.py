@@ -22,7 +22,7 @@ from tests.cli.test_render import lines
 
 
 def test_looks_are_told_apart_without_colour() -> None:
-    for looks in (list(MATCHES.values()), [SAME_END, OTHER_END, NO_BOOT]):
+    for looks in ([*MATCHES.values(), *LOOKS.values()], [SAME_END, OTHER_END, NO_BOOT]):
         assert len({look.glyph for look in looks}) == len(looks)
         assert len({look.plain for look in looks}) == len(looks)
     assert all(look.plain.isascii() for look in MATCHES.values())

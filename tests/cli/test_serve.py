@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from smp_dfu_host.cli.serve import Endpoint, overrides
+from smp_dfu_host.config import load, override
 from smp_dfu_host.mcuboot.image import ImageVersion
 from smp_dfu_host.store.factory import make_image
 from tests.cli.conftest import Cli
@@ -115,6 +116,15 @@ async def test_live_display_on_a_terminal(cli: Cli) -> None:
     os.close(mine)
 
 
+def test_another_level_is_not_stopped_by_the_policy_in_the_file(cli: Cli) -> None:
+    cli.configure('[transport.ble]\npairing = "just-works"')
+    config = load(cli.config)
+    given = dict.fromkeys(("name", "udp", "serial", "pty", "ble", "adapter"))
+    for dotted, value in overrides({**given, "ble_security": "secure", "ble_pairing": "confirm"}):
+        config = override(config, dotted, value)
+    assert (config.transport.ble.security, config.transport.ble.policy) == ("secure", "confirm")
+
+
 async def shown(terminal: int, words: Sequence[str]) -> str:
     """Read what is drawn until all the words have been."""
     text = b""
@@ -188,6 +198,7 @@ def test_options_become_configuration() -> None:
         "ble": False,
         "adapter": "hci1",
         "ble_security": None,
+        "ble_pairing": None,
     }
     assert dict(overrides(given)) == {
         "transport.udp.enabled": True,

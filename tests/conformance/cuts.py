@@ -8,12 +8,13 @@ are not recorded there. From each start:
     clean       a cut before each operation of the boot, of the boot that follows, of the next, ... : all states that
                 any number of such cuts can lead to
     torn        a cut in the middle of each operation: the first 1, 8 or 100 bytes of it are done
-    torn twice  a second cut during the boot that follows: clean after torn and torn after clean at every operation;
-                torn after torn at a grid, every 5th operation, shifted from state to state so that each has its turn
+    torn twice  a second cut during the boot that follows, at every operation of it: clean after torn, torn after clean,
+                torn after torn
 
 Every state is booted once more without a cut, and what comes out of that once more. With `--quick`, second cuts are on
-a grid of every 7th operation. States that come up again are booted once. A state fails if no image boots from it or
-from what it becomes, and the recorded table has no cut point like that; or if a swap lost one of the two images.
+a grid: every 7th operation, shifted from state to state so that each has its turn. States that come up again are booted
+once. A state fails if no image boots from it or from what it becomes, and the recorded table has no cut point like
+that; or if a swap lost one of the two images.
 
 The last line counts states that passed, failed and were skipped; the exit status is 0 if nothing failed.
 """
@@ -22,20 +23,20 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.mcuboot import VECTORS, Build, Device, Replay, Report, image
+from tests.conformance.mcuboot import Replay
+from tests.conformance.mcuboot_device import VECTORS, Build, Device, image
+from tests.conformance.report import Report
+from tests.conformance.snapshots import Flash, Operation, Outcome, State
 
 TEARS = (1, 8, 100)
 """Bytes of an operation that are done before the power fails."""
-GRID, QUICK_GRID = 5, 7
-"""Every how many operations a second cut is made where not all are."""
+QUICK_GRID = 7
+"""Every how many operations a second cut is made with `--quick`."""
 _CFG = {"align": 8, "erased": 255, "primary0": "4096x8", "secondary0": "4096x8"}
 _SECOND = {"primary1": "4096x8", "secondary1": "4096x8"}
-
-Contents = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +53,6 @@ class Start:
     """That must be found in the slots in the end; empty if the mode keeps but one."""
     bricks: bool = False
     """Whether the recorded table itself has cut points after which nothing boots."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One flash operation of a boot, and the flash before it."""
-
-    area: int
-    offset: int
-    data: bytes
-    """What it leaves there."""
-    before: Contents
-
-    def torn(self, size: int) -> Contents:
-        """Return the flash when the power fails after `size` of its bytes."""
-        areas, part = list(self.before), self.data[:size]
-        old = areas[self.area]
-        areas[self.area] = old[: self.offset] + part + old[self.offset + len(part) :]
-        return tuple(areas)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One boot without a cut."""
-
-    ok: bool
-    end: Contents
-    operations: tuple[Operation, ...]
 
 
 @dataclass
@@ -107,97 +81,73 @@ class Tally:
 class Explorer:
     """Boots one start over and over."""
 
-    def __init__(self, start: Start, tally: Tally, grid: int | None) -> None:
+    def __init__(self, start: Start, tally: Tally, grid: int = 1) -> None:
         self._start = start
         self._tally = tally
         self._grid = grid
-        self._device = Device(start.build, start.cfg, lambda _: b"")
-        self._areas = list(self._device.areas.values())
-        self._names = {area.name: number for number, area in enumerate(self._areas)}
-        self._seen: dict[bytes, bool] = {}
+        self._flash = Flash(Device(start.build, start.cfg, lambda _: b""))
+        self._seen: dict[State, bool] = {}
 
     def run(self) -> None:
         """Try everything."""
-        first = self._boot(tuple(self._start.contents[area.name] for area in self._areas))
+        start = b"".join(self._start.contents[name] for name in self._flash.device.areas)
+        first = self._flash.boot(self._flash.state(start))
         assert first.ok, f"{self._start.name}: the update does not work without a cut"
         numbered = list(enumerate(first.operations))
         torn = [(number, each.torn(tear)) for number, each in numbered for tear in TEARS]
         cut = [(number, each.before) for number, each in numbered if self._judge(each.before, "cuts")]
         torn = [(number, contents) for number, contents in torn if self._judge(contents, "torn")]
         for number, contents in cut:
-            self._after_clean(self._boot(contents), number)
+            self._after_clean(self._flash.boot(contents), number)
         for number, contents in torn:
-            self._after_torn(self._boot(contents), number)
+            self._after_torn(self._flash.boot(contents), number)
 
     def _after_clean(self, outcome: Outcome, number: int) -> None:
         """Tear the boot after a clean cut, and follow further clean cuts to wherever they lead."""
-        for operation in self._sampled(outcome, number, self._grid or 1):
+        for operation in self._sampled(outcome, number):
             for tear in TEARS:
                 self._judge(operation.torn(tear), "double")
-        waiting = [operation.before for operation in self._sampled(outcome, number, self._grid or 1)]
+        waiting = [operation.before for operation in self._sampled(outcome, number)]
         while waiting:
-            operations = self._sampled(self._judge(waiting.pop(), "double"), number, self._grid or 1)
-            waiting += [operation.before for operation in operations if _key(operation.before) not in self._seen]
+            operations = self._sampled(self._judge(waiting.pop(), "double"), number)
+            waiting += [operation.before for operation in operations if operation.before not in self._seen]
 
     def _after_torn(self, outcome: Outcome, number: int) -> None:
         """Cut the boot after a torn operation once more."""
-        for operation in self._sampled(outcome, number, self._grid or 1):
-            self._judge(operation.before, "double")
-        for operation in self._sampled(outcome, number, self._grid or GRID):
-            for tear in TEARS:
-                self._judge(operation.torn(tear), "double")
+        for operation in self._sampled(outcome, number):
+            for size in (0, *TEARS):
+                self._judge(operation.torn(size), "double")
 
-    @staticmethod
-    def _sampled(outcome: Outcome | None, shift: int, grid: int) -> tuple[Operation, ...]:
-        return outcome.operations[shift % grid :: grid] if outcome else ()
+    def _sampled(self, outcome: Outcome | None, shift: int) -> tuple[Operation, ...]:
+        """Return the operations at which a second cut is made."""
+        return outcome.operations[shift % self._grid :: self._grid] if outcome else ()
 
-    def _judge(self, contents: Contents, kind: str) -> Outcome | None:
+    def _judge(self, contents: State, kind: str) -> Outcome | None:
         """Boot a state that has not come up yet, and what it becomes; return None if it has."""
-        if (key := _key(contents)) in self._seen:
+        if contents in self._seen:
             return None
-        outcome = self._boot(contents)
+        outcome = self._flash.boot(contents)
         tally = self._tally
         setattr(tally, kind, getattr(tally, kind) + 1)
-        self._seen[key] = good = outcome.ok and self._boots(outcome.end)
+        self._seen[contents] = good = outcome.ok and self._boots(outcome.end)
         if not good:
             tally.bricks += 1
             tally.expected += self._start.bricks
-        elif any(all(wanted not in area for area in outcome.end) for wanted in self._start.images):
+        elif self._lost(outcome.end):
             tally.lost += 1
             tally.failures.append(f"{self._start.name}: an image is lost after a {kind} cut")
         if not good and not self._start.bricks:
             tally.failures.append(f"{self._start.name}: nothing boots after a {kind} cut")
         return outcome
 
-    def _boots(self, contents: Contents) -> bool:
-        if (known := self._seen.get(_key(contents))) is None:
-            known = self._boot(contents).ok
-            self._seen[_key(contents)] = known
+    def _boots(self, contents: State) -> bool:
+        if (known := self._seen.get(contents)) is None:
+            known = self._seen[contents] = self._flash.boot(contents).ok
         return known
 
-    def _boot(self, contents: Contents) -> Outcome:
-        for area, data in zip(self._areas, contents, strict=True):
-            area.load(0, data)
-        operations: list[Operation] = []
-        states = [contents]
-
-        def note(kind: str, name: str, offset: int, size: int, data: bytes) -> None:
-            number = self._names[name]
-            left = data if kind == "W" else bytes([self._areas[number].erased]) * size
-            operations.append(Operation(number, offset, left, states[-1]))
-            states.append(operations[-1].torn(len(left)))
-
-        self._device.meter.trace = note
-        ok = self._device.bootloader.boot().ok
-        self._device.meter.trace = None
-        return Outcome(ok, states[-1], tuple(operations))
-
-
-def _key(contents: Contents) -> bytes:
-    state = blake2b(digest_size=16)
-    for data in contents:
-        state.update(data)
-    return state.digest()
+    def _lost(self, contents: State) -> bool:
+        areas = list(self._flash.areas(contents))
+        return any(all(wanted not in area for area in areas) for wanted in self._start.images)
 
 
 def recorded(path: Path) -> Iterator[Start]:
@@ -241,7 +191,7 @@ def _prepare(device: Device, mode: str, kind: str) -> tuple[bytes, ...]:
     return tuple(image(name) for pair in names for name in pair)
 
 
-def explore(starts: Iterator[Start], grid: int | None = None) -> dict[str, Tally]:
+def explore(starts: Iterator[Start], grid: int = 1) -> dict[str, Tally]:
     """Try everything from some starts; return what came out by mode."""
     tallies: dict[str, Tally] = {}
     for start in starts:
@@ -256,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     quick = "--quick" in arguments
     paths = [Path(argument) for argument in arguments if not argument.startswith("-")]
     path = paths[0] if paths else VECTORS / "mcuboot" / "cuts.json"
-    grid = QUICK_GRID if quick else None
+    grid = QUICK_GRID if quick else 1
     tallies = explore(recorded(path), grid)
     tallies |= explore(with_two_images(kinds=("test",) if quick else ("test", "perm", "revert")), grid)
     print(f"{'mode':28}{'cuts':>8}{'torn':>8}{'double':>9}{'no boot':>9}{'recorded':>10}{'lost':>6}")

@@ -3,8 +3,9 @@
 A manifest lists images, and for each build and slot whether the boot loader loads the header (`load_header_rc`), finds
 the image valid (`valid`) or crashes (`stopped`); tests/vectors/images/README.md has the format. Images lie beside the
 manifest, or in `images` there, or else in tests/vectors/images; keys are those of testkeys.json beside the manifest, or
-else of tests/vectors/images. The last line counts what passed, failed and was skipped; the exit status is 0 if nothing
-failed. Skipped are builds that are not known, and images that have no file.
+else of tests/vectors/images. Skipped, with a line that says so, are builds that are not known and images that have no
+file; a file that is no manifest, or holds nothing to compare, fails. The last line counts what passed, failed and was
+skipped; the exit status is 0 if nothing failed.
 
 A build's name is `<mode or what it wants>[-<variant>]_a<MAX_ALIGN>_i<IMAGES>_s<MAX_IMG_SECTORS>`. The product computes
 every verdict; what is here beside that: which key and options a recorded build had.
@@ -25,7 +26,8 @@ from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage
 from smp_dfu_host.mcuboot.image import ImageInvalid, check_loadable, read_header
 from smp_dfu_host.mcuboot.keys import HashKind
 from smp_dfu_host.mcuboot.verify import PublicKey, load_public_key
-from tests.conformance.mcuboot import MODES, VECTORS, Report
+from tests.conformance.mcuboot_device import MODES, VECTORS
+from tests.conformance.report import Report
 
 SECTORS = (4096,) * 8
 ALIGN = 8
@@ -123,6 +125,7 @@ class Corpus:
 
     def __init__(self, path: Path, report: Report) -> None:
         self._report = report
+        self._path = path
         self._folder = path.parent.resolve()
         content = json.loads(path.read_text(encoding="utf-8"))
         self._entries: list[Mapping[str, Any]] = content["images"] if isinstance(content, dict) else content
@@ -132,6 +135,7 @@ class Corpus:
 
     def run(self) -> None:
         """Judge everything in the manifest."""
+        before = self._report.cases
         for entry in self._entries:
             verdicts = entry.get("bootutil") or {}
             if not verdicts:
@@ -139,12 +143,17 @@ class Corpus:
             data = self._data(entry["name"], entry.get("sha256"))
             for place, recorded in verdicts.items():
                 self._case(entry["name"], place, data, recorded)
+        if self._report.cases == before:
+            self._report.add(str(self._path), ["holds nothing to compare"])
 
     def _case(self, name: str, place: str, data: bytes | None, recorded: Mapping[str, Any]) -> None:
         build, _, slot = place.partition("/slot")
         options = self._options(build)
-        if options is None or data is None or slot not in ("0", "1"):
-            self._report.skipped += 1
+        if options is None or slot not in ("0", "1"):
+            self._report.skip(1, f"{place} is not known")
+            return
+        if data is None:
+            self._report.skip(1, f"{name} has no file")
             return
         self._report.add(f"{name} {place}", _differences(judge(data, options, int(slot)), recorded))
 
@@ -170,7 +179,10 @@ def compare(paths: Iterable[Path]) -> Report:
     """Judge the images of some manifests and return what came out."""
     report = Report()
     for path in paths:
-        Corpus(path, report).run()
+        try:
+            Corpus(path, report).run()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as exc:
+            report.add(str(path), [f"no manifest, or cannot be read: {exc!r}"])
     return report
 
 
@@ -180,9 +192,8 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m tests.conformance.images MANIFEST...", file=sys.stderr)
         return 2
     report = compare(Path(argument) for argument in arguments)
-    for line in report.failures:
+    for line in report.lines():
         print(line)
-    print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
     return 1 if report.failed else 0
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conformance.cuts import Explorer, Start, Tally, explore, main, recorded, with_two_images
-from tests.conformance.mcuboot import VECTORS, Build, Device, image
+from tests.conformance.mcuboot_device import VECTORS, Build, Device, image
 
 TABLES = VECTORS / "mcuboot" / "cuts.json"
 
@@ -31,7 +31,7 @@ def test_two_images_boot_after_cuts() -> None:
 def test_offset_revert_that_is_cut_twice_in_its_first_sector_goes_on() -> None:
     """MCUboot asserts at every boot here (swap_offset.c, fixup_revert in a resume); ours is to go on."""
     tally = Tally()
-    Explorer(start("offset_a8_i1_s16 revert"), tally, None).run()
+    Explorer(start("offset_a8_i1_s16 revert"), tally).run()
     assert (tally.failures, tally.bricks) == ([], 0)
 
 

@@ -58,8 +58,26 @@ def test_crash_of_the_real_boot_loader_must_be_a_refusal_of_ours(tmp_path: Path)
 
 def test_unknown_builds_and_missing_images_are_skipped(tmp_path: Path) -> None:
     places = ("fancy_a8_i1_s16/slot0", "move-fancy_a8_i1_s16/slot0", "what/slot0", "move_a8_i1_s16/slot2")
-    assert compare([manifest(tmp_path, "bad-sig.bin", {place: verdict() for place in places})]).skipped == 4
+    report = compare([manifest(tmp_path, "bad-sig.bin", {place: verdict() for place in places})])
+    assert report.skipped == 4
+    assert "1 skipped: what/slot0 is not known" in report.lines()
     assert compare([manifest(tmp_path, "gone.bin", {"move_a8_i1_s16/slot0": verdict()})]).skipped == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[]", "holds nothing to compare"),
+        ("{}", "no manifest, or cannot be read: KeyError('images')"),
+        ("pictures", "no manifest, or cannot be read: JSONDecodeError"),
+    ],
+)
+def test_what_is_no_manifest_fails(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text(text, encoding="utf-8")
+    report = compare([file])
+    assert report.failed == 1
+    assert told in report.failures[0]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,13 @@
 and to make it narrower:
 
     op = 0                          of the request
+    asked = {name = ["a", "b"]}     in the request's body: what may be asked for
     recorded = 10, ours = 14        the two values
     after = "reset" or "quirk"      only behind a reset, or while a case is behind us whose answer is Zephyr's quirk
+    after = "erase"                 only behind an erase of the storage
+    after = "silence"               only behind a case that was not answered, until an answer is as recorded
+
+Without `group` and `command` it is about the line, whatever was asked.
 """
 
 import tomllib
@@ -30,11 +35,12 @@ class Rule:
     """One kind of difference that is allowed."""
 
     server: str
-    group: int
-    command: int
     path: str
     reason: str
+    group: int | None = None
+    command: int | None = None
     op: int | None = None
+    asked: dict[str, list[Any]] = field(default_factory=dict)
     after: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
     """`recorded` and `ours`, where given."""
@@ -45,11 +51,15 @@ class Rule:
         Args:
             case: Where it was found.
             difference: What was found.
-            behind: What has happened before in the same run: `reset`, `quirk`.
+            behind: What has happened before in the same run: `reset`, `quirk`, `silence`.
         """
-        if (self.group, self.command) != (case.group, case.command) or not fnmatchcase(case.server, self.server):
+        if self.group not in (None, case.group) or self.command not in (None, case.command):
+            return False
+        if not fnmatchcase(case.server, self.server):
             return False
         if self.op not in (None, case.op) or (self.after and self.after not in behind):
+            return False
+        if any(case.body.get(key) not in wanted for key, wanted in self.asked.items()):
             return False
         if any(getattr(difference, name) != value for name, value in self.values.items()):
             return False

@@ -14,16 +14,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from smp_dfu_host import plugins
+from smp_dfu_host.dispatch.group import Group
 from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageHeader, ImageVersion
+from tests.conformance.zephyr_cases import HEADER
 
 READY_S = 60.0
 ANSWER_S = 10.0
 """How long to wait for an answer that was recorded; generous, since the machine may be busy."""
 SILENCE_S = 0.4
 """How long to wait where none was recorded."""
+APART_S = 0.1
+"""Between writes on a raw line, where what comes with noise is lost with it; the recorded ones came one by one too."""
+FILES_SIZE = 8192
+"""Of the recorded file system, in bytes, as far as one can tell from where it was full."""
+COMMANDS = """
+[[shell.command]]
+name = "kernel version"
+run = ["echo", "Zephyr version 4.4.0"]
+[[shell.command]]
+name = "kernel uptime"
+run = ["uptime"]
+"""
+"""What the recorded shells can do, as far as they were asked."""
+FRAMINGS = {"serial": "console", "serial_raw": "raw", "shell": "shell"}
+"""Of the serial transports, as the configuration calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +50,8 @@ class Setup:
     transport: str
     buf_size: int
     buf_count: int
+    groups: str
+    """As listed, by number."""
     host: str = "127.0.0.1"
     sectors: int = 118
     sector_size: int = 4096
@@ -41,17 +60,20 @@ class Setup:
 
 
 SERVERS = {
-    "native_sim.udp": Setup("udp", 2048, 2),
-    "native_sim.udp6": Setup("udp", 2048, 2, host="::1"),
-    "native_sim.serial": Setup("serial", 384, 4),
-    "native_sim.serial_bigrx": Setup("serial", 384, 4),
-    "native_sim.serial_noparams": Setup("serial", 384, 4),
-    "native_sim.serial_fs": Setup("serial", 1024, 4),
-    "native_sim.serial_buf96": Setup("serial", 96, 4),
+    "native_sim.udp": Setup("udp", 2048, 2, "10 8 0 3 9 2 63"),
+    "native_sim.udp6": Setup("udp", 2048, 2, "10 8 0 3 9 2 63", host="::1"),
+    "native_sim.serial": Setup("serial", 384, 4, "10 8 0 3 9 2 63"),
+    "native_sim.serial_bigrx": Setup("serial", 384, 4, "10 8 0 3 9 2 63"),
+    "native_sim.serial_noparams": Setup("serial", 384, 4, "10 8 0 3 9 2 63"),
+    "native_sim.serial_fs": Setup("serial", 1024, 4, "10 8 0 3 9 2 63"),
+    "native_sim.serial_buf96": Setup("serial", 96, 4, "10 0 2"),
+    "native_sim.serial_raw": Setup("serial_raw", 384, 4, "10 0 3 9 2"),
+    "native_sim.shell": Setup("shell", 384, 4, "0 2 10"),
     "qemu_cortex_m0.serial": Setup(
         "serial",
         384,
         4,
+        "10 1 0 2",
         sectors=104,
         sector_size=1024,
         hash="1baa222074cc805faf4e09846d2377886b1e5ef7cfccd9eac1554d82d9aa9d5a",
@@ -60,6 +82,7 @@ SERVERS = {
         "serial",
         1024,
         4,
+        "10 8 1 0 3 9 2 63",
         sectors=128,
         hash="7fb87140f65bbcb1c6714a67cf618dcc2f5432035f5df8cd350bfe61da346104",
     ),
@@ -102,15 +125,50 @@ class UdpLine:
         self._socket.close()
 
 
-class ConsoleLine:
-    """Frames as console lines on a pty."""
-
-    FIRST, NEXT = b"\x06\x09", b"\x04\x14"
+class RawLine:
+    """Frames as they are on a pty."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(self._file)
-        self._text = b""
+        self._read = b""
+
+    def send(self, frame: bytes) -> None:
+        while frame:
+            frame = frame[os.write(self._file, frame) :]
+
+    def write(self, data: bytes) -> None:
+        self.send(data)
+        time.sleep(APART_S)
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        deadline = time.monotonic() + timeout_s
+        while not (frame := self._frame()):
+            left = max(deadline - time.monotonic(), 0)
+            if not select.select([self._file], [], [], left)[0]:
+                return None
+            self._read += os.read(self._file, 4096)
+        return frame
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _frame(self) -> bytes:
+        """Take a whole frame from what was read, or nothing."""
+        size = HEADER.size + int.from_bytes(self._read[2:4], "big")
+        if len(self._read) < max(size, HEADER.size):
+            return b""
+        frame, self._read = self._read[:size], self._read[size:]
+        return frame
+
+
+class ConsoleLine(RawLine):
+    """Frames as console lines on a pty, with or without a shell's text between them."""
+
+    FIRST, NEXT = b"\x06\x09", b"\x04\x14"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
         self._packet = b""
 
     def send(self, frame: bytes) -> None:
@@ -120,23 +178,14 @@ class ConsoleLine:
             self.write(marker + b64encode(packet[start : start + 93]) + b"\n")
 
     def write(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._file, data) :]
+        super().send(data)
 
-    def receive(self, timeout_s: float) -> bytes | None:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            while b"\n" in self._text:
-                line, _, self._text = self._text.partition(b"\n")
-                if frame := self._line(line):
-                    return frame
-            left = max(deadline - time.monotonic(), 0)
-            if not select.select([self._file], [], [], left)[0]:
-                return None
-            self._text += os.read(self._file, 4096)
-
-    def close(self) -> None:
-        os.close(self._file)
+    def _frame(self) -> bytes:
+        while b"\n" in self._read:
+            line, _, self._read = self._read.partition(b"\n")
+            if frame := self._line(line):
+                return frame
+        return b""
 
     def _line(self, line: bytes) -> bytes:
         """Return the frame that a line completes, or nothing."""
@@ -196,7 +245,7 @@ def connect(setup: Setup, endpoint: dict[str, str]) -> Line:
     """Return the line to where a server says that it is."""
     if setup.transport == "udp":
         return UdpLine(endpoint["host"], int(endpoint["port"]))
-    return ConsoleLine(endpoint["path"])
+    return RawLine(endpoint["path"]) if setup.transport == "serial_raw" else ConsoleLine(endpoint["path"])
 
 
 def configuration(setup: Setup, folder: Path) -> str:
@@ -207,23 +256,27 @@ def configuration(setup: Setup, folder: Path) -> str:
         "bootloader": {"validate_primary": False},
         "flash": {"sector_size": setup.sector_size, "sectors": setup.sectors},
         "image": {"validate_upload": False, "check_upload": False},
+        "settings": {"roots": [], "storage": False},
     }
+    if "fs_mgmt" in groups(setup):
+        sections["fs"] = {"folder": "files", "size": FILES_SIZE}
     if setup.hash:
         (folder / "factory.bin").write_bytes(image_with(bytes.fromhex(setup.hash)))
         sections["image"]["factory"] = "factory.bin"
     if setup.transport == "udp":
         sections["transport.udp"] = {"enabled": True, "host": setup.host, "port": 0}
     else:
-        sections["transport.serial"] = {"pty": str(folder / "pty")}
+        sections["transport.serial"] = {"pty": str(folder / "pty"), "framing": FRAMINGS[setup.transport]}
     lines = ['store = "store"']
     for name, values in sections.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + (COMMANDS if "shell_mgmt" in groups(setup) else "")
 
 
 def groups(setup: Setup) -> list[str]:
-    """Return the groups of such a server, as far as there are any; those without a slot have no image group."""
-    return [name for name in plugins.load(plugins.GROUPS) if setup.hash or name != "img_mgmt"]
+    """Return the groups of such a server by the names of their entry points."""
+    names = {cast("type[Group]", kind).id: name for name, kind in plugins.load(plugins.GROUPS).items()}
+    return [names[int(number)] for number in setup.groups.split()]
 
 
 def image_with(digest: bytes) -> bytes:

@@ -2,11 +2,12 @@ import pytest
 
 from smp_dfu_host.dispatch.hooks import ALL_EVENTS, Event, EventGroup, Hooks, Notice
 from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal
+from tests.fakes import at_once
 
 
 def caught(hooks: Hooks, event: Event = Event.CMD_RECV) -> Refusal:
     with pytest.raises(Refusal) as info:
-        hooks.notify(event, None)
+        at_once(hooks.notify(event, None))
     return info.value
 
 
@@ -42,7 +43,7 @@ def test_handler_is_told_of_what_it_registered_for(registered: int, told: list[E
     hooks, seen = Hooks(), list[Event]()
     hooks.register(registered, lambda notice: seen.append(notice.event))
     for event in Event:
-        hooks.notify(event, None)
+        at_once(hooks.notify(event, None))
     assert seen == told
 
 
@@ -50,7 +51,7 @@ def test_handlers_run_in_the_order_of_registration_with_the_data() -> None:
     hooks, calls = Hooks(), list[str]()
     hooks.register(ALL_EVENTS, lambda notice: calls.append(f"1 {notice.data}"))
     hooks.register(Event.CMD_DONE, lambda notice: calls.append(f"2 {notice.data}"))
-    hooks.notify(Event.CMD_DONE, "data")
+    at_once(hooks.notify(Event.CMD_DONE, "data"))
     assert calls == ["1 data", "2 data"]
 
 
@@ -73,7 +74,7 @@ def test_handler_can_end_the_chain() -> None:
     hooks, calls = Hooks(), list[str]()
     hooks.register(Event.CMD_RECV, Notice.stop)
     hooks.register(Event.CMD_RECV, lambda _: calls.append("later"))
-    hooks.notify(Event.CMD_RECV, None)
+    at_once(hooks.notify(Event.CMD_RECV, None))
     assert calls == []
 
 
@@ -94,7 +95,7 @@ def test_handler_that_fails_is_not_hidden() -> None:
     hooks = Hooks()
     hooks.register(Event.CMD_RECV, lambda _: print(1 // 0))
     with pytest.raises(ZeroDivisionError):
-        hooks.notify(Event.CMD_RECV, None)
+        at_once(hooks.notify(Event.CMD_RECV, None))
 
 
 def test_handlers_come_and_go_while_events_are_fired() -> None:
@@ -103,9 +104,9 @@ def test_handlers_come_and_go_while_events_are_fired() -> None:
     def handler(_notice: Notice) -> None:
         calls.append("told")
 
-    hooks.notify(Event.CMD_DONE, None)
+    at_once(hooks.notify(Event.CMD_DONE, None))
     hooks.register(Event.CMD_DONE, handler)
-    hooks.notify(Event.CMD_DONE, None)
+    at_once(hooks.notify(Event.CMD_DONE, None))
     hooks.unregister(handler)
-    hooks.notify(Event.CMD_DONE, None)
+    at_once(hooks.notify(Event.CMD_DONE, None))
     assert calls == ["told"]

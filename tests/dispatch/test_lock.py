@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from smp_dfu_host.dispatch.lock import DfuLock, LockError, LockHeld, LockOwner
+from smp_dfu_host.dispatch.stats import Statistics
 
 OTHER_PROCESS = """
 import sys
@@ -408,3 +409,17 @@ class LockMachine(RuleBasedStateMachine):
 
 
 TestLockMachine = LockMachine.TestCase
+
+
+def test_what_becomes_of_the_lock_is_counted() -> None:
+    stats = Statistics()
+    lock, first, second = DfuLock(stats=stats), LockOwner("first"), LockOwner("second")
+    lock.claim(first)
+    lock.claim(first)
+    with pytest.raises(LockHeld):
+        lock.claim(second)
+    lock.release(first)
+    for owner in (first, second):
+        lock.claim(owner)
+        lock.release(owner)
+    assert stats.groups["lock"] == {"claims": 3, "owners": 2, "refused": 1, "released": 3}

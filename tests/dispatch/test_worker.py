@@ -465,3 +465,25 @@ async def test_every_request_is_answered_or_its_link_is_lost(sequence: list[tupl
             assert got == sorted(set(got))
             assert set(got) <= set(accepted[index])
             assert index in damaged or got == accepted[index]
+
+
+async def test_traffic_is_counted_by_transport() -> None:
+    async with Rig().running() as rig:
+        links = [FakeLink(UDP), FakeLink(BLE)]
+        for link in links:
+            rig.worker.joined(link)
+            await rig.worker.put(link, number(1, 2))
+            await link.wait_sent(2)
+        rig.worker.left(links[0])
+        groups = rig.bench.stats.groups
+        sent = sum(map(len, links[0].sent))
+        assert groups["udp"] == {
+            "joined": 1,
+            "left": 1,
+            "rx": 1,
+            "rx_bytes": len(number(1, 2)),
+            "tx": 2,
+            "tx_bytes": sent,
+        }
+        assert (groups["ble"]["joined"], groups["ble"]["left"], groups["ble"]["tx"]) == (1, 0, 2)
+        assert groups["inbox"] == {"waiting": 0, "most": 1, "size": 8}

@@ -5,9 +5,11 @@ from typing import Any, cast
 
 import cbor2
 
+from smp_dfu_host.dispatch.events import ModuleState, ModuleStateEvent
 from smp_dfu_host.dispatch.group import Group
 from smp_dfu_host.dispatch.hooks import ALL_EVENTS, Event, Notice
 from smp_dfu_host.dispatch.router import Router
+from smp_dfu_host.store.settings import Settings
 from smp_dfu_host.wire.header import Header
 from tests.fakes import Bench, FakeLink, FakeStore
 from tests.store.builders import config, store
@@ -26,7 +28,9 @@ class GroupBench:
 
     def __init__(self, kind: type[Group], folder: Path, **sections: Any) -> None:
         self.store = store(folder, **sections)
-        self.parts = Bench(config=config(folder, **sections), store=cast("FakeStore", self.store))
+        made = config(folder, **sections)
+        settings = Settings(self.store.layout.settings if made.settings.storage else None)
+        self.parts = Bench(config=made, store=cast("FakeStore", self.store), settings=settings)
         self.link = FakeLink()
         self.events: list[tuple[Event, Any]] = []
         self.parts.hooks.register(ALL_EVENTS, self._note)
@@ -39,6 +43,11 @@ class GroupBench:
         header = Header(op, version, 0, len(payload), self.group.id, 7, command)
         (reply,) = [reply async for reply in self.router.respond(self.link, header.pack() + payload)]
         return dict(cbor2.loads(reply[Header.SIZE :]))
+
+    def restart(self) -> None:
+        """Tell of a reset that was carried out."""
+        self.parts.events.submit(ModuleStateEvent("main", ModuleState.READY))
+        self.parts.clock.advance()
 
     def told(self) -> list[str]:
         """Return the names of the events since the last call, but those of every command."""

@@ -11,8 +11,9 @@ from smp_dfu_host.groups.clock_text import read_text, write_text
 @given(st.datetimes(min_value=datetime(1900, 1, 1)))  # noqa: DTZ001
 def test_read_returns_what_was_written(moment: datetime) -> None:
     """Every second of the calendar survives its text."""
-    year, month, day, hour, minute, second = read_text(write_text(moment.replace(tzinfo=UTC)))
+    year, month, day, hour, minute, second, ms = read_text(write_text(moment.replace(tzinfo=UTC)))
     assert datetime(year, month, day, hour, minute, second) == moment.replace(microsecond=0)  # noqa: DTZ001
+    assert ms == 0
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,25 @@ def test_read_returns_what_was_written(moment: datetime) -> None:
     ],
 )
 def test_separators_and_zones_do_not_matter(text: str) -> None:
-    assert read_text(text) == (2024, 1, 2, 3, 4, 5)
+    assert read_text(text) == (2024, 1, 2, 3, 4, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("", 0), (".", 0), (".0", 0), (".7", 7), (".042", 42), (".999Z", 999), ("Z", 0), ("+01:00", 0), (".x", 0)],
+)
+def test_milliseconds_are_read_where_they_are_wanted(text: str, ms: int) -> None:
+    assert read_text(f"2024-01-02T03:04:05{text}", ms=True)[-1] == ms
+
+
+@pytest.mark.parametrize("text", [".1000", ".-1"])
+def test_milliseconds_out_of_range_are_refused(text: str) -> None:
+    with pytest.raises(MgmtError):
+        read_text(f"2024-01-02T03:04:05{text}", ms=True)
+
+
+def test_milliseconds_are_written_without_padding() -> None:
+    assert write_text(datetime(2024, 1, 2, 3, 4, 5, 7000, tzinfo=UTC), ms=True) == "2024-01-02T03:04:05.7"
 
 
 @pytest.mark.parametrize(

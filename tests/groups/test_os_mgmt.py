@@ -38,7 +38,7 @@ async def test_echo_of_no_text_is_refused(bench: GroupBench, request_: object) -
 
 
 @pytest.mark.parametrize(
-    ("op", "command"), [(READ, 1), (WRITE, 1), (READ, 3), (WRITE, 2), (READ, 5), (WRITE, 6), (READ, 99)]
+    ("op", "command"), [(READ, 1), (WRITE, 1), (WRITE, 3), (WRITE, 2), (READ, 5), (WRITE, 6), (READ, 99)]
 )
 async def test_what_is_not_there_is_not_supported(bench: GroupBench, op: int, command: int) -> None:
     assert await bench.ask(op, command) == {"rc": 8}
@@ -71,6 +71,52 @@ async def test_the_time_is_the_hosts_until_it_is_set(tmp_path: Path) -> None:
     now[0] = datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
     assert await bench.ask(READ, 4) == {"datetime": "2030-12-31T23:59:59"}
     assert bench.told() == ["OS_DATETIME_GET", "OS_DATETIME_SET", "OS_DATETIME_GET"]
+
+
+async def test_milliseconds_are_told_where_configured(tmp_path: Path) -> None:
+    class Clocked(OsGroup):
+        def __init__(self, services: Any) -> None:
+            super().__init__(services, lambda: datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC))
+
+    bench = GroupBench(Clocked, tmp_path, os={"datetime_ms": True})
+    assert await bench.ask(READ, 4) == {"datetime": "2026-01-02T03:04:05.6"}
+    assert await bench.ask(WRITE, 4, {"datetime": "2030-01-01T00:00:00.250"}) == {}
+    assert await bench.ask(READ, 4) == {"datetime": "2030-01-01T00:00:00.250"}
+
+
+async def test_the_hosts_clock_is_set_only_where_configured(tmp_path: Path) -> None:
+    clock: list[float] = []
+
+    class Clocked(OsGroup):
+        def __init__(self, services: Any) -> None:
+            super().__init__(services, set_clock=clock.append)
+
+    for how, expected in (("offset", []), ("host", [1.0])):
+        bench = GroupBench(Clocked, tmp_path, os={"datetime": how})
+        assert await bench.ask(WRITE, 4, {"datetime": "1970-01-01T00:00:01"}) == {}
+        assert clock == expected
+
+
+async def test_a_clock_that_may_not_be_set_fails(tmp_path: Path) -> None:
+    def refuse(_moment: float) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    class Clocked(OsGroup):
+        def __init__(self, services: Any) -> None:
+            super().__init__(services, set_clock=refuse)
+
+    bench = GroupBench(Clocked, tmp_path, os={"datetime": "host"})
+    assert await bench.ask(WRITE, 4, {"datetime": "1970-01-01T00:00:01"}) == {"err": {"group": 0, "rc": 5}}
+
+
+async def test_memory_pools_are_the_processes(bench: GroupBench) -> None:
+    reply = await bench.ask(READ, 3, b"\xff garbage")
+    assert list(reply) == ["ram"]
+    pool = reply["ram"]
+    assert list(pool) == ["blksiz", "nblks", "nfree", "min"]
+    assert 0 < pool["min"] <= pool["nfree"] < pool["nblks"]
+    bench.parts.stats.gauge("inbox", lambda: {"waiting": 1, "most": 3, "size": 64})
+    assert (await bench.ask(READ, 3))["packets"] == {"blksiz": 2475, "nblks": 64, "nfree": 63, "min": 61}
 
 
 async def test_a_text_that_is_no_time_is_refused(bench: GroupBench) -> None:

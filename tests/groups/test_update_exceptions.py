@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from smp_dfu_host.mcuboot.flash import PowerCut
+from tests.groups.update_builds import make as made
 from tests.groups.update_model import ALREADY_PENDING, HASH_NOT_FOUND, NO_FREE_SLOT, SECTOR, Made, err
-from tests.groups.update_target import ERASE, FLASH, IMAGE, STATE, UPLOAD, WRITE, Target, entries, made
+from tests.groups.update_target import ERASE, FLASH, IMAGE, STATE, UPLOAD, WRITE, Target, entries
 
-Start = Callable[[str], Target]
+Start = Callable[..., Target]
 OLD = b"old" * 100
 NEW = b"new" * 100
 
@@ -23,10 +24,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Make devices that run version 1; what comes is not checked on arrival."""
     started: list[Target] = []
 
-    def make(mode: str) -> Target:
-        (tmp_path / "factory.bin").write_bytes(made(mode, 1, OLD).data)
-        image = {"factory": "factory.bin", "validate_upload": False}
-        started.append(Target(tmp_path, flash=FLASH, bootloader={"mode": mode}, image=image))
+    def make(mode: str, counter: int | None = None, **build: object) -> Target:
+        (tmp_path / "factory.bin").write_bytes(made(mode, 1, OLD, build="rollback", counter=counter).data)
+        factories = {"factory": "factory.bin", "more_factories": ["factory.bin"]}
+        image = {**factories, "validate_upload": False, "confirm_others": "any"}
+        started.append(Target(tmp_path, flash=FLASH, bootloader={"mode": mode, **build}, image=image))
         assert started[-1].store.boot().ok
         return started[-1]
 
@@ -35,9 +37,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         target.close()
 
 
-def upload(target: Target, image: Made, size: int | None = None) -> None:
+def upload(target: Target, image: Made, size: int | None = None, number: int = 0) -> None:
     """Upload an image, or its first bytes."""
-    body = {"off": 0, "len": len(image.data), "sha": image.sha, "data": image.data[:size]}
+    body = {"image": number, "off": 0, "len": len(image.data), "sha": image.sha, "data": image.data[:size]}
     assert target.ask(WRITE, IMAGE, UPLOAD, body)["off"] == len(image.data[:size])
 
 
@@ -45,9 +47,9 @@ def mark(target: Target, image: Made, *, confirm: bool = False) -> dict[str, obj
     return target.ask(WRITE, IMAGE, STATE, {"hash": image.hash, "confirm": confirm})
 
 
-def cut(target: Target, before: int) -> None:
+def cut(target: Target, before: int, tear: int = 0) -> None:
     with pytest.raises(PowerCut):
-        target.store.boot(before)
+        target.store.boot(before, tear)
     target.restart()
 
 
@@ -146,3 +148,130 @@ def test_half_an_upload_lives_through_a_boot_only_if_its_version_is_not_higher(
     target.restart()
     assert target.store.boot().ok
     assert target.ask(WRITE, IMAGE, UPLOAD, {"off": 200}) == {"off": off}
+
+
+# Builds
+
+
+def test_move_that_refuses_downgrades_refuses_a_revert_that_was_cut_at_its_start(start: Start) -> None:
+    """It looks like an update for good then (swap_move.c, fixup_revert), to a lower version: what it goes back to is
+    erased, and the image on trial stays although nobody confirmed it."""
+    target, mode = start("swap-using-move", downgrade="by-version"), "swap-using-move"
+    image = on_trial(target, mode)
+    before, lost = [target.slot(number) for number in (0, 1)], []
+    for number in range(1, target.store.preview_boot().ops + 1):
+        for slot, contents in enumerate(before):
+            target.store.restore(slot, contents)
+        cut(target, number)
+        assert target.store.boot().ok
+        if not any(target.slot(slot).startswith(made(mode, 1, OLD).data) for slot in (0, 1)):
+            lost.append(number)
+    assert lost == list(range(lost[0], lost[-1] + 1))
+    assert 1 < lost[0] <= lost[-1] < 12
+    assert target.slot(0).startswith(made(mode, 1, OLD).data)  # the last cut of all was none of those
+    assert mark(target, image, confirm=True) == err(HASH_NOT_FOUND)
+
+
+@pytest.mark.parametrize("mode", ["swap-using-move", "swap-using-offset"])
+def test_bootstrap_whose_first_write_is_torn_never_boots_again(start: Start, mode: str) -> None:
+    """Slot 0 is not erased and has no header then: no update is looked for (loader.c, boot_read_image_headers)."""
+    target = start(mode, bootstrap=True)
+    update, dead = made(mode, 2, NEW), []
+    upload(target, update)
+    before = [target.store.layout.blank(0), target.slot(1)]
+    target.store.restore(0, before[0])
+    for number in range(1, target.store.preview_boot().ops + 1):
+        for slot, contents in enumerate(before):
+            target.store.restore(slot, contents)
+        cut(target, number, 1)
+        results = [target.store.boot() for _ in range(2)]
+        if not results[1].ok:
+            dead.append(results[1].actions[0])
+    assert dead == ["no image in slot 0, so nothing is swapped"]
+
+
+@pytest.mark.parametrize(("late", "listed"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize("mode", ["swap-using-scratch", "overwrite-only"])
+def test_bootstrap_that_is_cut_behind_its_copy_leaves_the_image_in_slot_1(
+    start: Start, mode: str, *, late: bool, listed: int
+) -> None:
+    """Slot 0 is valid then, so there is nothing left to be done."""
+    target = start(mode, bootstrap=True)
+    upload(target, made(mode, 2, NEW))
+    layout = target.store.layout
+    layout.slot(0).write_bytes(layout.blank(0))
+    behind = {"swap-using-scratch": 3, "overwrite-only": 1}[mode]  # operations behind the erase of slot 1's header
+    cut(target, target.store.preview_boot().ops - behind if late else 2)
+    assert target.store.boot().ok
+    assert len(target.entries()) == listed
+
+
+def test_ram_load_with_revert_cannot_go_back_to_a_lower_security_counter(start: Start) -> None:
+    """The stored counter rises when an image first runs (loader.c): after a failed test nothing is left to run."""
+    mode = "ram-load-with-revert"
+    target, image = start(mode, counter=1, rollback_counter=True), made(mode, 2, NEW, build="rollback", counter=2)
+    upload(target, image)
+    mark(target, image)
+    assert target.store.boot().ok
+    assert not target.store.boot().ok
+    assert target.entries() == []
+
+
+# Several images
+
+
+def on_trial_too(target: Target, mode: str, number: int, **wants: object) -> Made:
+    """Run version 2 of an image for a test."""
+    image = made(mode, 2, NEW + bytes([number]), **wants)  # type: ignore[arg-type]
+    upload(target, image, number=number)
+    mark(target, image)
+    assert target.store.boot().ok
+    return image
+
+
+@pytest.mark.parametrize("mode", ["swap-using-scratch", "swap-using-move"])
+def test_test_of_an_image_ends_unseen_if_the_power_fails_before_another_one_goes_back(start: Start, mode: str) -> None:
+    """Two images change in one boot; the next boot finds the first one on trial, and it never ran."""
+    target = start(mode, images=2)
+    on_trial_too(target, mode, 1)
+    image = made(mode, 2, NEW)
+    upload(target, image)
+    mark(target, image)
+    running = set()
+    before = [path.read_bytes() for path in map(target.store.layout.slot, target.store.layout.numbers)]
+    for number in range(1, target.store.preview_boot().ops + 1):
+        for area, contents in enumerate(before):
+            target.store.layout.slot(area).write_bytes(contents)
+        cut(target, number)
+        assert target.store.boot().ok
+        assert target.slot(2).startswith(made(mode, 1, OLD).data)
+        running.add(next(digest for slot, digest, _ in target.entries() if slot == 0))
+    assert running == {image.hash, made(mode, 1, OLD).hash}
+
+
+def test_one_unmet_want_keeps_every_image_as_it_is(start: Start) -> None:
+    """The marks stay, and reverts are called off too: what is on trial runs on unconfirmed (trap 9)."""
+    mode = "swap-using-move"
+    target = start(mode, images=2)
+    tried = on_trial_too(target, mode, 1)
+    wanting = made(mode, 2, NEW, needs={1: 3})
+    upload(target, wanting)
+    mark(target, wanting)
+    for _ in range(2):
+        assert target.store.boot().ok
+        flags = {slot: (digest, said) for slot, digest, said in target.entries()}
+        assert flags[1] == (wanting.hash, "pending")
+        assert flags[2] == (tried.hash, "active")
+
+
+def test_direct_xip_with_revert_runs_nothing_once_what_an_image_wants_went_back(start: Start) -> None:
+    """Confirming an image does not confirm the one that it wants: that goes back, and slot 0 was erased."""
+    mode = "direct-xip-with-revert"
+    target = start(mode, images=2)
+    wanted = made(mode, 2, NEW + b"\1")
+    upload(target, wanted, number=1)
+    mark(target, wanted)
+    wanting = on_trial_too(target, mode, 0, needs={1: 2})
+    assert [said for _, _, said in entries(mark(target, wanting, confirm=True))].count("active confirmed") == 1
+    assert target.ask(WRITE, IMAGE, ERASE, {"slot": 0}) == {}
+    assert not target.store.boot().ok

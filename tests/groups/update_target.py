@@ -12,23 +12,14 @@ from smp_dfu_host.groups.os_mgmt import OsGroup
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.wire.header import Header
 from tests.fakes import Bench, FakeLink, FakeStore
-from tests.groups.update_model import SECTOR, Entry, Made, Reply
-from tests.store.builders import config, hash_of, image
+from tests.groups.update_model import SECTOR, Entry, Reply
+from tests.store.builders import config
 
 READ, WRITE = 0, 2
 OS, IMAGE = 0, 1
-STATE, UPLOAD, ERASE, RESET = 0, 1, 5, 5
+STATE, UPLOAD, ERASE, SLOT_INFO, RESET = 0, 1, 5, 6, 5
 FLASH = {"sector_size": SECTOR, "sectors": 8, "max_sectors": 16}
 FLAGS = ("active", "confirmed", "pending", "permanent")
-RAM_LOAD, RAM = 0x20, 0x20000000
-
-
-def made(mode: str, version: int, payload: bytes, *, good: bool = True) -> Made:
-    """Return an image; a bad one has another payload than its hash says."""
-    loads = "ram-load" in mode
-    data = image((version, 0, 0), payload, flags=RAM_LOAD if loads else 0, load_addr=RAM if loads else 0)
-    digest = hash_of(data)
-    return Made(version, data if good else data[:32] + bytes([data[32] ^ 1]) + data[33:], digest, good)
 
 
 class Target:
@@ -81,7 +72,16 @@ class Target:
         """Return the image list."""
         return entries(self.ask(READ, IMAGE, STATE))
 
+    def upload_slots(self) -> list[int]:
+        """Return the slots that slot info calls places for uploads."""
+        images = self.ask(READ, IMAGE, SLOT_INFO)["images"]
+        slots = [(2 * each["image"] + slot["slot"], slot) for each in images for slot in each["slots"]]
+        return [number for number, slot in slots if slot.get("upload_image_id") == number // 2]
+
 
 def entries(reply: Reply) -> list[Entry]:
-    """Return the image list in a reply."""
-    return [(each["slot"], each["hash"], " ".join(flag for flag in FLAGS if each[flag])) for each in reply["images"]]
+    """Return the image list in a reply, slots counted through all images."""
+    return [
+        (2 * each.get("image", 0) + each["slot"], each["hash"], " ".join(flag for flag in FLAGS if each[flag]))
+        for each in reply["images"]
+    ]

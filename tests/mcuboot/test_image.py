@@ -92,9 +92,9 @@ def test_versions_with_other_builds_are_not_equal() -> None:
     [
         ({"magic": 0xFFFFFFFF}, "header magic is 0xffffffff, not 0x96f3b83d"),
         ({"magic": 0x96F3B83C}, "old format V1"),
-        ({"img_size": 968}, "header says 0x3e8 bytes, slot has 0x3e8"),
-        ({"img_size": 0xFFFFFFFF}, "slot has 0x3e8"),
-        ({"protect_tlv_size": 900}, "slot has 0x3e8"),
+        ({"img_size": 968}, "header says 1000 bytes, there is room for 999"),
+        ({"img_size": 0xFFFFFFFF}, "there is room for 999"),
+        ({"protect_tlv_size": 900}, "there is room for 999"),
         ({"flags": ImageFlag.ENCRYPTED_AES128}, "no key to decrypt"),
         ({"flags": ImageFlag.COMPRESSED_LZMA2}, "compressed images are not supported"),
     ],

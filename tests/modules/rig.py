@@ -9,7 +9,7 @@ from smp_dfu_host.dispatch.lock import DfuLock
 from smp_dfu_host.dispatch.peer import Peer
 from smp_dfu_host.errors import MgmtError
 from smp_dfu_host.modules.dfu_mcumgr import DfuMcumgr
-from tests.fakes import UDP, Bench, FakeStore, config
+from tests.fakes import UDP, Bench, FakeStore, at_once, config
 
 READ, WRITE = 0, 2
 
@@ -66,7 +66,7 @@ class Rig:
         """Run the hooks of one request; raise what it is refused with. Not `done`: it still runs."""
         group, number, op = command
         try:
-            self.bench.hooks.notify(Event.CMD_RECV, CommandReceived(group, number, op, peer))
+            at_once(self.bench.hooks.notify(Event.CMD_RECV, CommandReceived(group, number, op, peer)))
         finally:
             if done:
                 self.done(command, peer)
@@ -74,7 +74,7 @@ class Rig:
     def done(self, command: Command, peer: Peer = UDP) -> None:
         """Run the hook of a request's end."""
         group, number, _ = command
-        self.bench.hooks.notify(Event.CMD_DONE, CommandDone(group, number, 0, peer))
+        at_once(self.bench.hooks.notify(Event.CMD_DONE, CommandDone(group, number, 0, peer)))
 
     def answer(self, command: Command, peer: Peer = UDP) -> int:
         """Return the rc with which a request is refused, 0 if it passes."""

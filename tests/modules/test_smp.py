@@ -8,7 +8,7 @@ from smp_dfu_host.dispatch.peer import Peer
 from smp_dfu_host.errors import ConfigError
 from smp_dfu_host.modules.dfu_mcumgr import DfuMcumgr
 from smp_dfu_host.modules.smp import PlainSmp
-from tests.fakes import BLE, OTHER_BLE, SERIAL, UDP, Bench, config
+from tests.fakes import BLE, OTHER_BLE, SERIAL, UDP, Bench, at_once, config
 
 
 class Rig:
@@ -26,7 +26,7 @@ class Rig:
 
     def chunk(self, peer: Peer) -> None:
         check = UploadCheck(peer, 0, 0, b"data", 100, b"", upgrade=False, slot=1, erase=True)
-        self.bench.hooks.notify(Event.IMG_DFU_CHUNK, check)
+        at_once(self.bench.hooks.notify(Event.IMG_DFU_CHUNK, check))
 
 
 def test_chunk_over_ble_gives_a_transfer_event_and_one_at_most_in_flight() -> None:
@@ -62,7 +62,7 @@ def test_no_lock_no_refusal_no_confirmation() -> None:
     rig = Rig()
     rig.main_ready()
     for peer in (UDP, BLE):
-        rig.bench.hooks.notify(Event.CMD_RECV, CommandReceived(1, 1, 2, peer))
+        at_once(rig.bench.hooks.notify(Event.CMD_RECV, CommandReceived(1, 1, 2, peer)))
     assert (rig.bench.lock.owner, rig.bench.clock.timers, rig.bench.store.calls) == (None, [], [])
 
 

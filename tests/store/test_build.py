@@ -12,7 +12,7 @@ from smp_dfu_host.mcuboot.keys import HashKind
 from smp_dfu_host.mcuboot.options import Downgrade, Mode
 from smp_dfu_host.mcuboot.tlv import TlvType
 from smp_dfu_host.store.build import boot_options
-from tests.store.builders import config, store
+from tests.store.builders import config
 
 KEYS = json.loads((Path(__file__).parents[1] / "vectors" / "images" / "testkeys.json").read_text())
 
@@ -117,42 +117,3 @@ def test_other_options_are_passed_on(tmp_path: Path) -> None:
     assert made.rollback
     assert not made.overwrite_fast
     assert not made.validate_primary
-
-
-@pytest.mark.parametrize(
-    ("mode", "flash", "reason"),
-    [
-        ("swap-using-move", ["512x4,1024x6"], "its sectors must all have one size, there are 512, 1024"),
-        ("swap-using-move", ["512x16", "512x14"], "slot 0 has 16 sectors, slot 1 has 14"),
-        ("swap-using-offset", ["512x17", "512x16"], "slot 0 has 17 sectors, slot 1 has 16"),
-        ("swap-using-scratch", ["512x16", "768x11"], "slot 0 has 8192 bytes, slot 1 has 8448"),
-        ("overwrite-only", ["512x16", "512x15"], "slot 0 has 8192 bytes, slot 1 has 7680"),
-        ("swap-using-move", ["512x2"], "a slot of 1024 bytes has no room for an image beside its trailer"),
-    ],
-)
-def test_flash_that_does_not_suit_the_mode_is_refused(tmp_path: Path, mode: str, flash: list[str], reason: str) -> None:
-    sections = {"flash": {"slots": flash, "max_sectors": 32}, "bootloader": {"mode": mode}}
-    with pytest.raises(ConfigError, match=rf"\[flash\] does not suit bootloader\.mode = '{mode}': {reason}"):
-        store(tmp_path, **sections)
-
-
-@pytest.mark.parametrize(
-    ("mode", "flash"),
-    [
-        ("swap-using-scratch", ["512x4,1024x6", "1024x8"]),
-        ("swap-using-move", ["512x17", "512x16"]),
-        ("swap-using-offset", ["512x16", "512x17"]),
-        ("overwrite-only", ["512x4,1024x6", "512x16"]),
-        ("direct-xip", ["512x16", "1024x20"]),
-        ("single-slot", ["512x3", "512x2"]),
-    ],
-)
-@pytest.mark.parametrize("erased", [0xFF, 0])
-@pytest.mark.parametrize("align", [1, 16, 32])
-def test_odd_flash_boots_where_the_mode_takes_it(
-    tmp_path: Path, mode: str, flash: list[str], erased: int, align: int
-) -> None:
-    table = {"slots": flash, "max_sectors": 20, "erased": erased, "align": align, "max_align": max(align, 8)}
-    slots = store(tmp_path, flash=table, bootloader={"mode": mode})
-    assert slots.boot().ok
-    assert slots.max_image_size() > 0

@@ -11,7 +11,7 @@ from smp_dfu_host.store.explain import Explanation, explain
 from smp_dfu_host.store.layout import Areas
 from smp_dfu_host.store.slots import SlotStore
 from tests.mcuboot.images import make_image
-from tests.store.builders import FLASH, config, hash_of, image, slot_bytes
+from tests.store.builders import FLASH, config, hash_of, image, slot_bytes, store
 
 UPDATE = image((2, 0, 0), bytes(1500))
 BROKEN = UPDATE[:-1] + bytes([UPDATE[-1] ^ 1])
@@ -45,7 +45,7 @@ def test_update_that_nobody_asked_for(tmp_path: Path) -> None:
     with_update(tmp_path)
     found = explain(config(tmp_path))
     assert boots(found) == [True, False]
-    assert found.verdict(1).why == "nothing asks for it: swap type table, no row -> none"
+    assert found.verdict(1).why == "nothing asks for it"
     outcomes = said(tmp_path)
     back = "at the reset after that, unless somebody confirms: version 0.0.0 runs from slot 0"
     assert outcomes["test 1"] == f"version 2.0.0 runs from slot 0; {back}"
@@ -199,7 +199,7 @@ def test_each_image_has_its_own_rule(tmp_path: Path) -> None:
     found = explain(config(tmp_path, bootloader=build))
     assert [each.rule.name for each in found.images] == ["swap type table, no row", "swap type table row 2"]
     assert boots(found) == [True, False, False, True]
-    assert found.verdict(1).why == "nothing asks for it: swap type table, no row -> none"
+    assert found.verdict(1).why == "nothing asks for it"
     reset = found.outcomes[0]
     assert reset.say(0) == "version 0.0.0 runs from slot 0, and stays"
     assert reset.say(1) == "version 3.0.0 runs from slot 2, and stays"
@@ -217,3 +217,13 @@ def test_image_that_is_called_off_says_why(tmp_path: Path) -> None:
     assert boots(found) == [True, False, True, False]
     assert found.verdict(3).why.startswith("it was asked for, but: ")
     assert "it wants image 0 in version 9.0.0" in found.verdict(3).why
+
+
+def test_image_stays_that_an_unfit_update_was_to_replace(tmp_path: Path) -> None:
+    slots = store(tmp_path)
+    slots.load(1, UPDATE[:100] + b"?" + UPDATE[101:], check=False)
+    slots.set_state(hash_of(UPDATE), confirm=False)
+    found = explain(config(tmp_path))
+    assert found.verdict(0).boots
+    assert found.verdict(0).why == "it stays: the image of slot 1 was asked for (test) and cannot have its place"
+    assert found.verdict(1).why.startswith("the image is not valid: SHA256 hash is")

@@ -1,4 +1,6 @@
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.store.files import Overlay, locked, read_file, replace_durably, write_synced
+from smp_dfu_host.store.files import Overlay, freed_later, locked, read_file, replace_durably, write_synced
 
 
 def test_replace_durably_shows_old_or_new_contents(tmp_path: Path) -> None:
@@ -68,6 +70,49 @@ def test_overlay_is_the_file_with_the_writes_on_it(
     overlay.close()
     overlay.close()
     assert (path.read_bytes(), path.with_name("saved").read_bytes()) == (start, bytes(expected))
+
+
+def test_overlay_hands_a_whole_sector_on_without_a_copy(tmp_path: Path) -> None:
+    """A swap moves all sectors of both slots; a sector that was changed in part is copied, for it may change again."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(64)))
+    one, other = Overlay(path, 16), Overlay(path, 16)
+    moved = one.read(16, 16)
+    other.write(32, moved)
+    assert other.read(32, 16) is moved
+    other.write(40, b"")
+    assert other.read(32, 16) is moved
+    other.write(40, b"x")
+    seen = other.read(32, 16)
+    other.write(40, b"y")
+    assert (moved, seen[8:9], other.read(40, 1)) == (bytes(range(16, 32)), b"x", b"y")
+    assert one.read(16, 16) == moved
+    one.close()
+    other.close()
+
+
+def test_files_are_freed_only_after_all_is_done(tmp_path: Path) -> None:
+    replaced, removed, new = (tmp_path / name for name in ("replaced", "removed", "new"))
+    for path in (replaced, removed, new):
+        path.write_bytes(b"")
+    before = open_files()
+    with freed_later([replaced, removed, tmp_path / "missing"]):
+        removed.unlink()
+        new.replace(replaced)
+        assert {path.name.removesuffix(" (deleted)") for path in open_files() - before} == {"replaced", "removed"}
+    for thread in threading.enumerate():
+        if thread.name == "free":
+            thread.join()
+    assert open_files() == before
+
+
+def open_files() -> set[Path]:
+    """Return what this process has open, but for the folder that is listed to find out."""
+    links = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            links.add(Path(os.readlink(f"/proc/self/fd/{name}")))
+    return links
 
 
 def test_overlay_of_a_missing_file_is_refused(tmp_path: Path) -> None:

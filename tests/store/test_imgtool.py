@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from smp_dfu_host.mcuboot.image import ImageHeader
+from smp_dfu_host.mcuboot.options import Mode
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.store.admission import Chunk
 from smp_dfu_host.store.slots import SlotStore
@@ -31,6 +32,7 @@ class Slots:
         self.folder = folder
         self.key = folder / "key.pem"
         self.max_align = max_align
+        self.loads = Mode(mode).loads
         (folder / "public.pem").write_bytes(imgtool.make_key(self.key, "ecdsa-p256"))
         self.old, self.new = self.sign("1.0.0"), self.sign("2.0.0")
         (folder / "factory.bin").write_bytes(self.old)
@@ -44,7 +46,8 @@ class Slots:
 
     def sign(self, version: str) -> bytes:
         align = ("--max-align", self.max_align) if self.max_align > 8 else ()
-        return imgtool.sign(self.folder, "-k", self.key, "-v", version, "-s", "auto", *align)
+        load = ("--load-addr", RAM) if self.loads else ()
+        return imgtool.sign(self.folder, "-k", self.key, "-v", version, "-s", "auto", *align, *load)
 
     def upload(self) -> None:
         uploads = Uploads(self.store)
@@ -84,6 +87,36 @@ def test_imgtool_reads_slots_after_upload_swap_and_revert(tmp_path: Path, mode: 
     for versions in (["2.0.0+0", "1.0.0+0"], ["1.0.0+0", "2.0.0+0"]):
         assert slots.store.boot().ok
         assert (slots.versions(), [slots.verify(slot) for slot in (0, 1)]) == (versions, [OK, OK])
+
+
+RAM = 0x2000_0000
+OTHER_MODES = sorted({mode.value for mode in Mode} - {"swap-using-move", "swap-using-scratch", "swap-using-offset"})
+
+
+@pytest.mark.parametrize("mode", OTHER_MODES)
+def test_imgtool_reads_the_slots_of_every_other_mode(tmp_path: Path, mode: str) -> None:
+    """Both slots, before an update was asked for and after the boot that it was asked of."""
+    slots = Slots(tmp_path, mode)
+    slots.store.load(1, slots.new)
+    assert (slots.versions(), [slots.verify(slot) for slot in (0, 1)]) == (["1.0.0+0", "2.0.0+0"], [OK, OK])
+    if slots.store.options.mode.updates or slots.store.options.mode.forgets:
+        slots.store.set_state(hash_of(slots.new), confirm=False)
+    assert slots.store.boot().ok
+    replaced = mode == "overwrite-only"
+    assert (slots.info(0)["header"]["version"], slots.verify(0)) == ("2.0.0+0" if replaced else "1.0.0+0", OK)
+    assert (slots.verify(1) == OK) is not replaced
+
+
+def test_imgtool_reads_an_update_of_swap_using_offset_behind_its_free_sector(tmp_path: Path) -> None:
+    """It lies one sector into slot 1; the image that was swapped out lies at the start, where imgtool looks."""
+    slots = Slots(tmp_path, "swap-using-offset")
+    slots.upload()
+    update = tmp_path / "update.bin"
+    update.write_bytes(slots.file(1).read_bytes()[SECTOR:])
+    assert imgtool.verify(update, slots.key) == OK
+    slots.store.set_state(hash_of(slots.new), confirm=False)
+    assert slots.store.boot().ok
+    assert (slots.versions(), [slots.verify(slot) for slot in (0, 1)]) == (["2.0.0+0", "1.0.0+0"], [OK, OK])
 
 
 def test_imgtool_sees_what_the_trailer_says(tmp_path: Path) -> None:

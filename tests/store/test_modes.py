@@ -295,3 +295,45 @@ def test_a_store_whose_scratch_area_has_another_size_says_so(tmp_path: Path) -> 
 
 def _sha(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
+
+
+def swapped_out(folder: Path) -> tuple[SlotStore, bytes]:
+    """Return a store in swap-using-offset mode, and a dump of slot 1 with what was swapped out to its first sector."""
+    slots, data = made(folder, "swap-using-offset"), version(NEW, "", bytes(700))
+    upload(slots, data)
+    slots.set_state(hash_of(data), confirm=True)
+    slots.boot()
+    dump = slot_bytes(folder, 1)
+    assert dump.startswith(version(OLD, ""))
+    slots.erase(1)
+    return slots, dump
+
+
+def test_offset_checks_the_dump_of_a_slot_where_its_image_is(tmp_path: Path) -> None:
+    """What was swapped out lies in the first sector of slot 1, an update in the second."""
+    slots, dump = swapped_out(tmp_path)
+    slots.load(1, dump)
+    assert slot_bytes(tmp_path, 1) == dump
+    broken = dump[:33] + b"\x55" + dump[34:]
+    with pytest.raises(SlotRefusal) as refusal:
+        slots.load(1, broken)
+    assert refusal.value.fault is Fault.INVALID_IMAGE
+    data = version((3, 0, 0), "", bytes(900))
+    slots.load(1, data)
+    slots.set_state(hash_of(data), confirm=False)
+    update = slot_bytes(tmp_path, 1)
+    slots.erase(1)
+    slots.load(1, update)
+    slots.boot()
+    assert running(slots) == "3.0.0"
+
+
+def test_offset_refuses_the_dump_of_a_marked_image_in_the_first_sector(tmp_path: Path) -> None:
+    """The boot loader would erase it, as `imgtool sign --pad` makes it: an update belongs into the second sector."""
+    slots, dump = swapped_out(tmp_path)
+    padded = dump[:-16] + bytes.fromhex("77c295f360d2ef7f3552500f2cb67980")
+    with pytest.raises(SlotRefusal, match="lies in the first sector, an update belongs into the second"):
+        slots.load(1, padded)
+    slots.load(1, padded, check=False)
+    slots.boot()
+    assert slot_bytes(tmp_path, 1) == slots.layout.blank(1)

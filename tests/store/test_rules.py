@@ -34,15 +34,15 @@ def updated(folder: Path, *, confirm: bool = False, **sections: Any) -> SlotStor
 def test_nothing_asked_for(tmp_path: Path) -> None:
     rule = rule_of(store(tmp_path))
     assert rule.name == "swap type table, no row"
-    assert rule.condition.startswith("primary magic unset, image_ok unset, copy_done unset; secondary magic unset")
+    assert rule.condition.startswith("slot 0 magic unset, image_ok unset, copy_done unset; slot 1 magic unset")
     assert rule.short == "swap type table, no row -> none"
 
 
 @pytest.mark.parametrize(
     ("confirm", "text"),
     [
-        (False, "swap type table row 1: secondary magic good, image_ok unset -> test"),
-        (True, "swap type table row 2: secondary magic good, image_ok set -> permanent"),
+        (False, "swap type table row 1: slot 1 magic good, image_ok unset -> test"),
+        (True, "swap type table row 2: slot 1 magic good, image_ok set -> permanent"),
     ],
 )
 def test_rows_of_the_table_are_named_with_what_they_want(tmp_path: Path, confirm: bool, text: str) -> None:
@@ -53,7 +53,7 @@ def test_row_of_the_revert(tmp_path: Path) -> None:
     slots = updated(tmp_path)
     slots.boot()
     rule = rule_of(slots)
-    assert rule.text == "swap type table row 3: primary magic good, image_ok unset, copy_done set -> revert"
+    assert rule.text == "swap type table row 3: slot 0 magic good, image_ok unset, copy_done set -> revert"
     assert rule.asked is SwapType.REVERT
 
 
@@ -75,7 +75,7 @@ def test_swap_that_was_cut_comes_first(tmp_path: Path) -> None:
     with pytest.raises(PowerCut):
         slots.boot(cut_before=12)
     rule = rule_of(slots)
-    assert rule.name == "swap status (primary trailer)"
+    assert rule.name == "swap status in slot 0"
     assert "a swap (test) was cut at step" in rule.condition
     assert rule.follows == "it is finished first"
     assert rule.resumes

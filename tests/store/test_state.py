@@ -16,6 +16,8 @@ states = st.builds(
     actions=st.tuples(st.text()),
     running=st.tuples(st.integers(0, 3)),
     rolled_back=st.dictionaries(st.integers(0, 3), st.text()),
+    counters=st.tuples(st.integers(0)),
+    unfinished=st.booleans(),
 )
 
 
@@ -44,3 +46,15 @@ def test_without_rollback_forgets_one_slot() -> None:
 def test_another_file_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(StoreError, match=r"state\.json"):
         load(data)
+
+
+def test_changes_are_refused_while_a_boot_is_unfinished() -> None:
+    BootState().check_finished()
+    with pytest.raises(StoreError, match="run `smp-dfu-host boot` first"):
+        BootState(unfinished=True).check_finished()
+
+
+def test_state_of_an_earlier_version_is_finished() -> None:
+    table = json.loads(BootState(unfinished=True).dump())
+    del table["unfinished"], table["counters"]
+    assert load(json.dumps(table).encode()) == BootState()

@@ -12,7 +12,17 @@ from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageVersion
 from smp_dfu_host.store.factory import make_image
 from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.store.survey import Part, Segment, image_segments, present_images, survey, survey_slots
+from smp_dfu_host.store.survey import (
+    Part,
+    Segment,
+    image_segments,
+    present_images,
+    survey,
+    survey_scratch,
+    survey_slots,
+)
+from tests.store.builders import FLASH
+from tests.store.builders import store as scratch_store
 
 SECTOR, SECTORS = 4096, 8
 SIZE = SECTOR * SECTORS
@@ -156,3 +166,21 @@ def test_offset_mode_shows_the_image_where_it_is(tmp_path: Path) -> None:
     old = survey_slots(made)[1]
     assert (old.segments[0].part, old.segments[0].offset, old.found.valid) == (Part.HEADER, 0, True)
     assert [listed and str(listed.header.version) for listed in present_images(made)] == ["2.0.0", "0.0.0"]
+
+
+def test_scratch_area_has_a_trailer_only_while_a_swap_is_noted_there(tmp_path: Path) -> None:
+    """Else what lies there is left of images, whatever it looks like."""
+    slots = scratch_store(tmp_path, flash=FLASH, bootloader={"mode": "swap-using-scratch"})
+    found = survey_scratch(slots)
+    assert found is not None
+    assert parts(found.segments) == [Part.FREE]
+    with slots.reading() as areas:
+        noted = areas.scratch and slots.bootloader(areas).scratch_trailer()
+        assert noted
+        magic, at = noted.rules.magic, noted.layout.magic
+    file = slots.layout.slot(2)
+    file.write_bytes(file.read_bytes()[:at] + magic)
+    noting = survey_scratch(slots)
+    assert noting is not None
+    assert parts(noting.segments) == [Part.FREE, Part.STATUS, Part.TRAILER]
+    assert survey_scratch(scratch_store(tmp_path / "other", flash=FLASH)) is None

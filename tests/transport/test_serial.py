@@ -14,7 +14,7 @@ from smp import packet as console
 
 from smp_dfu_host.config import SerialConfig
 from smp_dfu_host.errors import TransportError
-from smp_dfu_host.transport.serial import SerialTransport, lines
+from smp_dfu_host.transport.serial import FRAMINGS, SerialTransport, lines
 from smp_dfu_host.transport.tty import explain_link, explain_tty
 from tests.client import LineChannel
 from tests.transport.inbox import RecordingInbox
@@ -168,6 +168,49 @@ async def test_reply_that_was_given_up_half_way_does_not_swallow_the_next(link: 
         while (line := await client.line()) != b"".join(console.encode(b"the next")):
             assert line[:2] in (console.START_DELIMITER, console.CONTINUE_DELIMITER)
         await next_one
+        client.close()
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_message_of_the_whole_buffer_crosses_the_line_in_every_framing(link: Path, framing: str) -> None:
+    largest = bytes.fromhex("08 00 0178 0000 07 00") + bytes(376)
+    async with serving(SerialTransport(SerialConfig(pty=link, framing=framing), 384)) as inbox:
+        client = LineChannel(link)
+        plain = framing == "raw"
+        await (client.write(largest) if plain else client.send(largest))
+        peer_link, packet = await inbox.next()
+        await peer_link.send(largest)
+        assert packet == largest
+        assert await (client.exactly(384) if plain else client.receive()) == largest
+        client.close()
+
+
+async def test_raw_reply_that_was_given_up_half_way_puts_nothing_of_ours_before_the_next(link: Path) -> None:
+    async with serving(SerialTransport(SerialConfig(pty=link, framing="raw"), 384)) as inbox:
+        client = LineChannel(link)
+        await client.write(ECHO)
+        peer_link, _ = await inbox.next()
+        sending = asyncio.create_task(peer_link.send(bytes(60_000)))
+        await asyncio.sleep(0)
+        sending.cancel()
+        next_one = asyncio.create_task(peer_link.send(b"the next"))
+        seen = b""
+        while not seen.endswith(b"the next"):
+            seen += await client.exactly(1)
+        assert seen.strip(b"\0") == b"the next"
+        await next_one
+        client.close()
+
+
+async def test_noise_on_a_raw_line_is_dropped_and_told(link: Path) -> None:
+    async with serving(SerialTransport(SerialConfig(pty=link, framing="raw"), 384)) as inbox:
+        client = LineChannel(link)
+        heard = asyncio.create_task(logged("1 broken packets dropped"))
+        await asyncio.sleep(0)
+        await client.write(b"\xff" * 8)
+        await heard
+        await client.write(ECHO)
+        assert (await inbox.next())[1] == ECHO
         client.close()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smp_dfu_host.errors import WireError
-from smp_dfu_host.wire.console import FIRST, NEXT, ConsoleFraming
+from smp_dfu_host.wire.console import FIRST, NEXT, ConsoleFraming, ShellFraming
 from tests.strategies import cuts
 
 ONE = b"\x06\x09ABAIAAAGAAABAKFhZGJoaVNt\n"
@@ -148,6 +148,26 @@ def test_reset_forgets_line_and_packet() -> None:
     list(framing.feed(BIG_FIRST + BIG_NEXT[:20]))
     framing.reset()
     assert list(framing.feed(BIG_NEXT + ONE)) == [FRAME]
+
+
+SHELL = {
+    # wire_shell of the recorded servers, and what a person at the keyboard adds
+    "one_line": ((ONE,), [FRAME]),
+    "two_lines": ((BIG_FIRST, BIG_NEXT), [BIG]),
+    "after_bad_crc": (DROPPED["bad_crc"] + (ONE,), [FRAME]),
+    "after_shell_text": ((b"kernel version\r\n", ONE), [FRAME]),
+    "enter key": ((b"kernel version\r", ONE), [FRAME]),
+    "enter key between fragments": ((BIG_FIRST, b"help\r", BIG_NEXT), [BIG]),
+    "noise_same_line": ((b"abc" + ONE,), []),
+    "after_noise": ((b"abc" + ONE, ONE), [FRAME]),
+}
+
+
+@pytest.mark.parametrize("name", SHELL)
+def test_packets_between_a_shells_text_are_taken(name: str) -> None:
+    parts, packets = SHELL[name]
+    framing = ShellFraming(384)
+    assert [packet for part in parts for packet in framing.feed(part)] == packets
 
 
 def marked(data: bytes) -> bytes:

@@ -1,71 +1,93 @@
-"""The pairing agent: "just works" for the centrals that connected to us, nobody else.
+"""The pairing agent, which bluetoothd asks about pairings that come in (bluez doc/agent-api.txt).
 
-BlueZ calls it for pairings that come in (bluez doc/agent-api.txt). Without input or output the only question that it
-can be asked is whether the pairing is welcome. Of the devices of this adapter only LE centrals are, so that a laptop
-does not accept other devices in silence while a target runs on it.
+What it answers is `pairing.Pairing`'s to decide. Of the devices of this adapter only LE centrals that have connected to
+us may pair, so that a laptop does not accept other devices in silence while a target runs on it.
+
+Answers are sent by hand: dbus-next 0.2.3 can refuse only by an exception, which it logs with its traceback.
 """
 
-# The annotations of D-Bus methods are signatures, not types.
-# mypy: disable-error-code="no-untyped-call, untyped-decorator, valid-type, name-defined"
-# ruff: noqa: F821, N802
+# mypy: disable-error-code="no-untyped-call"
 
-import logging
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
-from dbus_next.errors import DBusError
-from dbus_next.service import ServiceInterface, method
+from dbus_next.constants import MessageFlag, MessageType
+from dbus_next.message import Message
 
 from smp_dfu_host.transport.ble.bluez_bus import Bus, BusError
-
-log = logging.getLogger(__name__)
+from smp_dfu_host.transport.ble.pairing import Pairing
 
 PATH = "/org/smp_dfu_host/agent"
+INTERFACE = "org.bluez.Agent1"
 MANAGER = "org.bluez.AgentManager1"
 REJECTED = "org.bluez.Error.Rejected"
 
 
-class Agent(ServiceInterface):
-    """org.bluez.Agent1 with the capability NoInputNoOutput.
+class Agent:
+    """org.bluez.Agent1: passes what bluetoothd asks on to the policy.
 
     Args:
-        welcome: Says whether the device of that D-Bus path may pair.
+        owner: Returns bluetoothd's name on the bus; nobody else is answered.
     """
 
-    def __init__(self, welcome: Callable[[str], bool]) -> None:
-        super().__init__("org.bluez.Agent1")
-        self._welcome = welcome
+    def __init__(self, bus: Bus, owner: Callable[[], str], pairing: Pairing) -> None:
+        self._bus = bus
+        self._owner = owner
+        self._pairing = pairing
+        self._answers: set[asyncio.Task[None]] = set()
 
-    @method()
-    def Release(self):  # type: ignore[no-untyped-def]
-        """Note nothing: bluetoothd ends, and is watched elsewhere."""
+    def called(self, message: Message) -> bool:
+        """Take a call that is for the agent; False leaves it to others."""
+        if message.message_type is not MessageType.METHOD_CALL or message.path != PATH:
+            return False
+        if message.interface != INTERFACE or message.sender != self._owner():
+            return False
+        match message.member, message.body:
+            case "RequestAuthorization", [device]:
+                self._answer(message, self._pairing.authorize(device))
+            case "DisplayPasskey", [device, passkey, _entered]:
+                self._answer(message, self._pairing.show(device, passkey))
+            case "RequestConfirmation", [device, number]:
+                self._later(self._confirm(message, device, number))
+            case "AuthorizeService", _:
+                self._answer(message, "not a service of the SMP server")
+            case (("Cancel" | "Release"), _):
+                self._pairing.cancel()
+                self._answer(message, "")
+            case _:
+                return False
+        return True
 
-    @method()
-    def Cancel(self):  # type: ignore[no-untyped-def]
-        """Note nothing: every question is answered at once."""
+    async def _confirm(self, message: Message, device: str, number: int) -> None:
+        self._answer(message, await self._pairing.confirm(device, number))
 
-    @method()
-    def RequestAuthorization(self, device: "o"):  # type: ignore[no-untyped-def]
-        """Accept the pairing of a central."""
-        if not self._welcome(device):
-            log.warning("pairing of %s refused: it is no central of ours", device)
-            raise DBusError(REJECTED, "not a central of the SMP server")
-        log.info("pairing with %s accepted (just works)", device)
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
 
-    @method()
-    def AuthorizeService(self, device: "o", uuid: "s"):  # type: ignore[no-untyped-def]
-        """Refuse connections to profiles of classic Bluetooth: none is ours."""
-        raise DBusError(REJECTED, "not a service of the SMP server")
+    def _answer(self, message: Message, refusal: str) -> None:
+        if message.flags & MessageFlag.NO_REPLY_EXPECTED:
+            return
+        if refusal:
+            self._bus.send(Message.new_error(message, REJECTED, refusal))
+        else:
+            self._bus.answer(message, "", [])
 
 
-async def register(bus: Bus) -> None:
-    """Make the exported agent the one that BlueZ asks.
+async def register(bus: Bus, capability: str) -> None:
+    """Make the agent the one that BlueZ asks.
+
+    Args:
+        bus: Where bluetoothd is.
+        capability: `NoInputNoOutput`, `DisplayOnly` or `DisplayYesNo`.
 
     Raises:
         BusError: If bluetoothd refuses it.
     """
     try:
-        await bus.ask("/org/bluez", f"{MANAGER}.RegisterAgent", "os", PATH, "NoInputNoOutput")
+        await bus.ask("/org/bluez", f"{MANAGER}.RegisterAgent", "os", PATH, capability)
     except BusError as exc:
         if not exc.name.endswith("AlreadyExists"):
             raise

@@ -8,6 +8,7 @@ pinned by tests/transport/ble/test_bluez_contract.py.
 # mypy: disable-error-code="no-untyped-call"
 
 import asyncio
+import io
 import os
 import socket
 from array import array
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from dbus_next._private.unmarshaller import Unmarshaller
 from dbus_next.aio import message_bus
 from dbus_next.auth import AuthExternal
 from dbus_next.constants import BusType, MessageType
@@ -22,12 +24,13 @@ from dbus_next.errors import AuthError, DBusError
 from dbus_next.message import Message
 
 from smp_dfu_host.errors import TransportError
+from smp_dfu_host.transport.ble.bluez_frames import Frames, Writes, Written
 
 ANSWER_S = 10.0
 """Longest wait for the answer to a D-Bus call; Device1.Disconnect takes 2.2 s, the rest milliseconds."""
 
-MESSAGES_A_TURN = 16
-"""How many messages are taken before everything else has its turn; 100 us each."""
+BYTES_A_TURN = 8192
+"""How much is taken before everything else has its turn: 16 long writes, 100 us each at most."""
 
 NO_BUS = "no system D-Bus ({reason}); start it: systemctl start dbus (Debian: apt install dbus)"
 NO_BLUETOOTHD = "bluetoothd is not running; start it: systemctl start bluetooth (Debian: apt install bluez)"
@@ -123,6 +126,8 @@ class Bus(message_bus.MessageBus):
     def __init__(self) -> None:
         super().__init__(bus_type=BusType.SYSTEM, negotiate_unix_fd=True, auth=AuthExternal())
         self._writer = PatientWriter(self)
+        self._frames = Frames()
+        self._writes: Writes | None = None
         self._disconnect_future.add_done_callback(_look)
 
     @classmethod
@@ -152,16 +157,37 @@ class Bus(message_bus.MessageBus):
             self._release()  # dbus-next leaves them open
             raise
 
+    def take_writes(self, path: str, take: Written) -> None:
+        """Pass the writes to a characteristic on by a shorter way, once the first has gone the long one."""
+        self._writes = Writes(path, take)
+
     def _message_reader(self) -> None:
-        """Take some messages; dbus-next takes all, and a central that writes without end would stop everything else."""
+        """Take some messages; dbus-next takes all, and a central that writes without end would stop everything else.
+
+        Nobody has reason to pass us descriptors: those that come are closed by the kernel, for want of room for them.
+        """
         try:
-            for _ in range(MESSAGES_A_TURN):
-                if not self._unmarshaller.unmarshall():
-                    return
-                self._on_message(self._unmarshaller.message)
-                self._unmarshaller = self._create_unmarshaller()
-        except (OSError, EOFError, ValueError, TypeError) as exc:
+            self._frames.feed(self._received())
+            while frame := self._frames.next():
+                if not (self._writes and self._writes.took(frame)):
+                    self._unmarshal(frame)
+        except BlockingIOError:
+            return
+        except (OSError, EOFError, ValueError, TypeError, DBusError) as exc:
             self._finalize(exc)
+
+    def _received(self) -> bytes:
+        if data := self._sock.recv(BYTES_A_TURN):
+            return data
+        raise EOFError("the D-Bus connection was closed")
+
+    def _unmarshal(self, frame: bytes) -> None:
+        message = Unmarshaller(io.BytesIO(frame)).unmarshall()
+        if message is None:
+            raise ValueError("D-Bus message that ends too early")
+        self._on_message(message)
+        if self._writes:
+            self._writes.learn(frame, message)
 
     def send(self, msg: Message) -> "asyncio.Future[None]":  # type: ignore[override]  # as dbus_next.aio has it
         """Send a message; the future is done when the socket has taken it."""

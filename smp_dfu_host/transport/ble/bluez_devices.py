@@ -6,6 +6,7 @@ objects of bluetoothd vanish without a signal when it ends; NameOwnerChanged is 
 
 # mypy: disable-error-code="no-untyped-call"
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,18 +16,26 @@ from dbus_next.constants import MessageType
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 
-from smp_dfu_host.errors import TransportError
+from smp_dfu_host.transport.ble.bluez_adapters import (
+    ADAPTER,
+    ADVERTISING_MANAGER,
+    GATT_MANAGER,
+    Objects,
+    TakenError,
+    choose,
+)
 from smp_dfu_host.transport.ble.bluez_bus import Bus
 
 log = logging.getLogger(__name__)
 
-ADAPTER = "org.bluez.Adapter1"
 DEVICE = "org.bluez.Device1"
-ADVERTISING_MANAGER = "org.bluez.LEAdvertisingManager1"
-GATT_MANAGER = "org.bluez.GattManager1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECTS = "org.freedesktop.DBus.ObjectManager"
 DBUS = "org.freedesktop.DBus"
+
+LEFTOVER_S = 3.0
+"""Longest wait for bluetoothd to notice that a target has ended, as when it is started again at once."""
+POLL_S = 0.1
 
 WATCHED = (
     f"type='signal',sender='org.bluez',interface='{PROPERTIES}',member='PropertiesChanged'",
@@ -52,8 +61,16 @@ class Events(Protocol):
         """Take note of a device whose address is another one now."""
         ...
 
+    def paired(self, path: str) -> None:
+        """Take note of a device that is paired now, and was not before."""
+        ...
+
     def adapter_came(self) -> None:
         """Take note that the adapter is there (again), with nothing registered on it."""
+        ...
+
+    def adapter_on(self) -> None:
+        """Take note that the adapter was turned on; registrations have outlived its being off."""
         ...
 
     def adapter_went(self) -> None:
@@ -67,24 +84,29 @@ class Device:
 
     address: str
     connected: bool
+    paired: bool
 
 
 class Devices:
     """Follows the objects of one adapter.
 
     Args:
-        adapter: Its name, such as `hci0`.
+        wanted: Its name, such as `hci0`, or its address; empty: the first that can serve.
     """
 
-    def __init__(self, bus: Bus, adapter: str) -> None:
+    def __init__(self, bus: Bus, wanted: str) -> None:
         self._bus = bus
-        self._name = adapter
+        self._wanted = wanted
         self._events: Events | None = None
         self._known: dict[str, Device] = {}
         self._owner = ""
         self._interfaces: set[str] = set()
-        self.path = f"/org/bluez/{adapter}"
-        """The adapter's D-Bus path."""
+        self.name = ""
+        """The adapter's, such as `hci0`; known from `open` on."""
+        self.path = ""
+        """Its D-Bus path."""
+        self.paced = False
+        """True where bluetoothd obeys advertising intervals (see bluez_advertising)."""
 
     @property
     def present(self) -> bool:
@@ -101,6 +123,10 @@ class Devices:
         """The devices that are connected, by path."""
         return frozenset(path for path, device in self._known.items() if device.connected)
 
+    def paired(self, path: str) -> bool:
+        """Say whether a device is paired, most likely bonded, but perhaps for this connection only."""
+        return path in self._known and self._known[path].paired
+
     def address(self, path: str) -> str:
         """Return a device's address; bluetoothd changes it to the identity address when pairing has told it."""
         if device := self._known.get(path):
@@ -113,6 +139,7 @@ class Devices:
         Raises:
             TransportError: If there is no bluetoothd or no such adapter, or it cannot serve.
         """
+        await self._choose()
         self._bus.add_message_handler(self._signal)
         await self._bus.watch(*WATCHED)
         (objects,) = await self._bus.ask("/", f"{OBJECTS}.GetManagedObjects")
@@ -121,25 +148,32 @@ class Devices:
         )
         for path, interfaces in objects.items():
             self._added(path, interfaces)
-        self._check(objects)
+        choose(objects, self.name)
+        self.paced = "SupportedFeatures" in objects[self.path][ADVERTISING_MANAGER]
         adapter: Values = objects[self.path][ADAPTER]
         return adapter
+
+    def lost(self) -> None:
+        """Take note that there is no D-Bus any more, and nothing that was there by it."""
+        self._owned("")
 
     def follow(self, events: Events) -> None:
         """Tell of changes from now on."""
         self._events = events
 
-    def _check(self, objects: Mapping[str, Mapping[str, Values]]) -> None:
-        name = self._name
-        if self.path not in objects:
-            there = ", ".join(sorted(path.rpartition("/")[2] for path, held in objects.items() if ADAPTER in held))
-            hint = f"there is {there}" if there else "plug one in, or load its driver"
-            raise TransportError(f"no Bluetooth adapter {name}; {hint}")
-        if not objects[self.path][ADAPTER]["Powered"].value:
-            hint = "turn it on: rfkill unblock bluetooth; bluetoothctl power on"
-            raise TransportError(f"Bluetooth adapter {name} is off; {hint}")
-        if not self.present:
-            raise TransportError(f"Bluetooth adapter {name} cannot be a Bluetooth LE peripheral; use another one")
+    async def _choose(self) -> None:
+        clock = asyncio.get_running_loop()
+        deadline = clock.time() + LEFTOVER_S
+        while not self.name:
+            objects: Objects
+            (objects,) = await self._bus.ask("/", f"{OBJECTS}.GetManagedObjects")
+            try:
+                self.name = choose(objects, self._wanted, patient=clock.time() < deadline)
+            except TakenError:
+                if clock.time() >= deadline:
+                    raise
+                await asyncio.sleep(POLL_S)  # bluetoothd has no signal for it that can be relied on
+        self.path = f"/org/bluez/{self.name}"
 
     def _signal(self, message: Message) -> None:
         if message.message_type is not MessageType.SIGNAL:
@@ -172,7 +206,7 @@ class Devices:
             self._compare(before)
         elif (values := interfaces.get(DEVICE)) and path.startswith(f"{self.path}/"):
             connected = bool(values["Connected"].value)
-            self._known[path] = Device(str(values["Address"].value), connected)
+            self._known[path] = Device(str(values["Address"].value), connected, bool(values["Paired"].value))
             if connected and self._events:
                 self._events.arrived(path)
 
@@ -185,12 +219,18 @@ class Devices:
             self._forget(path)
 
     def _changed(self, path: str, interface: str, values: Values) -> None:
+        if path == self.path and "Powered" in values and values["Powered"].value and self._events:
+            self._events.adapter_on()
         if interface != DEVICE or not (device := self._known.get(path)):
             return
         if "Address" in values:
             device.address = str(values["Address"].value)
             if self._events:
                 self._events.identified(path)
+        if "Paired" in values:
+            device.paired = bool(values["Paired"].value)
+            if device.paired and self._events:
+                self._events.paired(path)
         if "Connected" in values:
             device.connected = bool(values["Connected"].value)
             if self._events:

@@ -33,6 +33,7 @@ from dbus_next.message import Message
 from dbus_next.service import dbus_property, method
 from dbus_next.signature import Variant
 
+from smp_dfu_host.transport.ble.advertising import Interval
 from smp_dfu_host.transport.ble.bluez_bus import Bus, BusError, bus_error
 from smp_dfu_host.transport.ble.link import SMP_CHARACTERISTIC, SMP_SERVICE
 
@@ -41,6 +42,11 @@ log = logging.getLogger(__name__)
 FLAGS = {
     "none": ["write-without-response", "notify"],
     "encrypt": ["write-without-response", "encrypt-write", "notify", "encrypt-notify"],
+    "authenticate": [
+        *("write-without-response", "encrypt-authenticated-write"),
+        *("notify", "encrypt-authenticated-notify"),
+    ],
+    "secure": ["write-without-response", "secure-write", "notify", "secure-notify"],
 }
 """BlueZ's flags of the SMP characteristic by `[transport.ble] security`. `encrypt-write` alone would drop an
 unencrypted write command in silence; `encrypt-notify` refuses the subscription, and that makes a phone pair."""
@@ -50,9 +56,6 @@ SERVICE_HANDLE = 0x0100
 follows."""
 VALUE_HANDLE = SERVICE_HANDLE + 2
 """Handle of the characteristic's value; BlueZ wants this one, not the declaration's."""
-
-ADVERTISING_MS = 100
-"""Advertising interval, in ms: found within a second, and cheap."""
 
 Written = Callable[[bytes, Mapping[str, Variant]], None]
 
@@ -137,6 +140,15 @@ class Advertisement(BlueZLEAdvertisement):
         """Set the general discoverable flag."""
         return True
 
+    def change(self, to: Interval) -> None:
+        """Have bluetoothd change the interval without a gap; it takes one end at a time, and none beyond the other."""
+        ends = [("MaxInterval", to.max_ms), ("MinInterval", to.min_ms)]
+        if to.max_ms < self._max_interval:
+            ends.reverse()
+        self._min_interval, self._max_interval = to.min_ms, to.max_ms
+        for end in ends:
+            self.emit_properties_changed(dict([end]))
+
     @dbus_property(access=PropertyAccess.READ, disabled=True)
     def TxPower(self) -> "n":
         """Leave the power to the controller."""
@@ -160,11 +172,11 @@ class Application(BlueZGattApplication):
         self.bus.export(service.path, service)
         return service
 
-    def advertisement(self) -> Advertisement:
+    def advertisement(self, interval: Interval) -> Advertisement:
         """Return the advertisement: complete local name and SMP's UUID."""
         made = Advertisement(Type.PERIPHERAL, 1, self)
         made._service_uuids = [SMP_SERVICE]  # noqa: SLF001
-        made._min_interval = made._max_interval = ADVERTISING_MS  # noqa: SLF001
+        made._min_interval, made._max_interval = interval.min_ms, interval.max_ms  # noqa: SLF001
         return made
 
 
@@ -222,13 +234,13 @@ class GattServer(BlessServerBlueZDBus):
                 await self.app.register(self.adapter)
         self.registered = True
 
-    async def advertise(self) -> None:
+    async def advertise(self, interval: Interval) -> None:
         """Go on the air.
 
         Raises:
             BusError: If bluetoothd refuses.
         """
-        made = self.app.advertisement()
+        made = self.app.advertisement(interval)
         self.bus.export(made.path, made)
         try:
             with translated():
@@ -238,6 +250,11 @@ class GattServer(BlessServerBlueZDBus):
             self.bus.unexport(made.path)
             raise
         self._advertisement = made
+
+    def change(self, interval: Interval) -> None:
+        """Stay on the air at another interval; bluetoothd hears of it soon."""
+        if self._advertisement:
+            self._advertisement.change(interval)
 
     async def hush(self) -> None:
         """Go off the air.

@@ -1,7 +1,9 @@
-"""Which version of BlueZ runs: D-Bus does not say."""
+"""Which version of BlueZ runs, and with what configuration: D-Bus does not say."""
 
 import asyncio
 import re
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from smp_dfu_host.transport.ble.bluez_bus import Bus, BusError
@@ -13,7 +15,11 @@ DIRECTED: Version = (5, 76)
 LONG_WRITES: Version = (5, 69)
 """From here on a write command may have 512 bytes; before, more than 510 vanished."""
 
-TIMEOUT_S = 3.0
+MAIN_CONF = Path("/etc/bluetooth/main.conf")
+"""Where bluetoothd looks unless it is told another place."""
+
+TIMEOUT_S = 10.0
+"""Longest wait for a program to print its version; milliseconds, but not while a small machine boots."""
 
 
 async def bluez_version(bus: Bus) -> Version | None:
@@ -30,18 +36,34 @@ def parse(output: str) -> Version | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+async def main_conf_path(bus: Bus) -> Path:
+    """Return where the running daemon has its configuration from (`bluetoothd -f FILE`)."""
+    command = await _command(bus)
+    for word, following in pairwise([*command, ""]):
+        if word in ("-f", "--configfile"):
+            return Path(following)
+        if word.startswith("--configfile="):
+            return Path(word.removeprefix("--configfile="))
+    return MAIN_CONF
+
+
 async def _running(bus: Bus) -> list[str]:
     """Return the command that asks the daemon's own program; only root may own org.bluez, so it can be trusted."""
+    command = await _command(bus)
+    program = [i for i, word in enumerate(command) if word.endswith("bluetoothd")]
+    return [*command[: program[0] + 1], "--version"] if program else []
+
+
+async def _command(bus: Bus) -> list[str]:
+    """Return the running daemon's command line; nothing if it cannot be read."""
     try:
         owner = "org.freedesktop.DBus"
         (pid,) = await bus.ask(
             f"/{owner.replace('.', '/')}", f"{owner}.GetConnectionUnixProcessID", "s", "org.bluez", to=owner
         )
-        command = _command_line(pid)
+        return _command_line(pid)
     except (BusError, OSError):
         return []
-    program = [i for i, word in enumerate(command) if word.endswith("bluetoothd")]
-    return [*command[: program[0] + 1], "--version"] if program else []
 
 
 def _command_line(pid: int) -> list[str]:
@@ -62,7 +84,8 @@ async def _output(command: list[str]) -> str:
         async with asyncio.timeout(TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
+        with suppress(ProcessLookupError):  # it has ended just now
+            process.kill()
         await process.wait()
         return ""
     return output.decode(errors="replace")

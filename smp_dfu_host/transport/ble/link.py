@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from smp_dfu_host.dispatch.peer import Inbox, Peer
+from smp_dfu_host.dispatch.stats import Counters
 from smp_dfu_host.errors import TransportError, WireError
 from smp_dfu_host.wire.raw import RawFraming
 
@@ -91,6 +92,8 @@ class BleLink:
         self._queued = 0
         self._sending = asyncio.Lock()
         self._closed = False
+        self.counters = Counters(received=0, refused=0, sent=0)
+        """Packets of whole messages that came, writes that were no part of one, messages that went."""
         self._task = asyncio.create_task(self._deliver(), name=f"ble {key}")
         self.identify()
 
@@ -135,9 +138,11 @@ class BleLink:
         self._mtu = mtu
         try:
             for packet in self._framing.feed(value):
+                self.counters["received"] += 1
                 self._packets.put_nowait(packet)
                 self._queued += len(packet)
         except WireError as exc:
+            self.counters["refused"] += 1
             log.warning("%s: dropped what it wrote: %s", self._peer, exc)
         if self._queued > QUEUE_LIMIT:
             log.warning(
@@ -156,6 +161,7 @@ class BleLink:
                 if self._closed:
                     raise TransportError(f"{self._peer}: disconnected")
                 await self._gatt.notify(self._key, piece)
+            self.counters["sent"] += 1
 
     def close(self) -> None:
         """End the link: what was not served is lost."""
@@ -175,7 +181,7 @@ class Centrals:
     Args:
         single: Allow one central at a time. BlueZ before 5.76 sends a notification to every subscribed central, so that
             two of them would read each other's replies (bluez src/gatt-database.c, a08ec1a4e directs them).
-        changed: Called when a central has joined or left, for whoever decides about advertising.
+        changed: Called when a central has joined or left, or its MTU is another, for whoever decides about advertising.
     """
 
     def __init__(self, gatt: Gatt, limits: Limits, *, single: bool, changed: Callable[[], None]) -> None:
@@ -185,6 +191,7 @@ class Centrals:
         self._changed = changed
         self._links: dict[str, BleLink] = {}
         self._refused: set[str] = set()
+        self._sole: str | None = None
         self._inbox: Inbox | None = None
 
     @property
@@ -192,10 +199,14 @@ class Centrals:
         """The centrals that have a link."""
         return tuple(self._links)
 
+    def mtu(self, key: str) -> int:
+        """Return the ATT_MTU of a central that has a link, as of its last write, in bytes."""
+        return self._links[key].mtu
+
     @property
     def full(self) -> bool:
         """True while no further central may connect."""
-        return self._single and bool(self._links)
+        return (self._single or self._sole in self._links) and bool(self._links)
 
     def open(self, inbox: Inbox) -> None:
         """Admit centrals and pass what they write to that inbox."""
@@ -220,15 +231,33 @@ class Centrals:
         self._changed()
         return link
 
-    def subscribed(self, key: str) -> None:
-        """Note that a central has asked for notifications."""
-        if link := self.connected(key):
-            link.subscribed()
+    def subscribed(self, key: str) -> bool:
+        """Note that a central has asked for notifications, and has its own way for them; False if it is refused."""
+        if not (link := self.connected(key)):
+            return False
+        link.subscribed()
+        if self._sole == key:
+            self._sole = None
+            self._changed()
+        return True
+
+    def reserve(self, key: str) -> BleLink | None:
+        """Return the link of the only central, which stays the only one until it leaves or subscribes; else None."""
+        if self.keys != (key,):
+            return None
+        if self._sole != key and not self._single:
+            log.info("%s: has no notification socket; nobody else may connect until it leaves", self._links[key].peer)
+            self._sole = key
+            self._changed()
+        return self._links[key]
 
     def written(self, key: str, value: bytes, mtu: int) -> None:
         """Take one write command."""
         if link := self.connected(key):
+            before = link.mtu
             link.written(value, mtu)
+            if mtu != before:
+                self._changed()
 
     def identified(self, key: str) -> None:
         """Note that the address of a central has changed, as it does when pairing tells its identity."""
@@ -241,7 +270,10 @@ class Centrals:
         if not (link := self._links.pop(key, None)) or self._inbox is None:
             return
         link.close()
-        log.debug("%s: disconnected", link.peer)
+        counted = ", ".join(f"{count} {name}" for name, count in link.counters.items())
+        log.info("%s: disconnected; messages: %s", link.peer, counted)
+        if self._sole == key:
+            self._sole = None
         self._inbox.left(link)
         self._changed()
 

@@ -6,18 +6,22 @@ UUID, connects, and sends one SMP echo.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bleak import BleakClient, BleakScanner
 from bleak.backends.device import BLEDevice
+from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakError
 
 from smp_dfu_host.errors import TransportError
+from smp_dfu_host.transport.ble.bluez_adapters import ADAPTER, ADVERTISING_MANAGER, GATT_MANAGER
 from smp_dfu_host.transport.ble.bluez_bus import Bus
-from smp_dfu_host.transport.ble.bluez_devices import ADAPTER, ADVERTISING_MANAGER, GATT_MANAGER, OBJECTS, Values
-from smp_dfu_host.transport.ble.bluez_version import Version, bluez_version
+from smp_dfu_host.transport.ble.bluez_devices import OBJECTS, Values
+from smp_dfu_host.transport.ble.bluez_version import Version, bluez_version, main_conf_path
 from smp_dfu_host.transport.ble.link import SMP_CHARACTERISTIC, SMP_SERVICE
+from smp_dfu_host.transport.ble.main_conf import Conf, main_conf
 from smp_dfu_host.wire.body import encode
 from smp_dfu_host.wire.header import Header, Op
 
@@ -45,6 +49,8 @@ class Host:
 
     version: Version | None
     """Such as (5, 66); None if it does not say."""
+    conf: Conf
+    """Its main.conf."""
     adapters: tuple[Adapter, ...]
 
 
@@ -57,10 +63,11 @@ async def look() -> Host:
     bus = await Bus.open()
     try:
         (objects,) = await bus.ask("/", f"{OBJECTS}.GetManagedObjects")
-        version = await bluez_version(bus)
+        version, conf = await bluez_version(bus), main_conf(await main_conf_path(bus))
     finally:
         await bus.close()
-    return Host(version, tuple(_adapter(path, objects[path]) for path in sorted(objects) if ADAPTER in objects[path]))
+    adapters = tuple(_adapter(path, objects[path]) for path in sorted(objects) if ADAPTER in objects[path])
+    return Host(version, conf, adapters)
 
 
 def _adapter(path: str, interfaces: Mapping[str, Values]) -> Adapter:
@@ -113,11 +120,35 @@ async def echo(adapter: str, target: str | None, *, scan_s: float = 6.0, timeout
 
 
 async def _find(adapter: str, target: str | None, scan_s: float) -> BLEDevice | None:
-    return await BleakScanner.find_device_by_filter(
+    return await find(
         lambda device, said: SMP_SERVICE in said.service_uuids and target in (None, device.address),
-        timeout=scan_s,
+        scan_s,
         bluez={"adapter": adapter},
     )
+
+
+async def find(
+    wanted: Callable[[BLEDevice, AdvertisementData], bool], scan_s: float, **options: Any
+) -> BLEDevice | None:
+    """Return the first device on the air that is wanted; None if none is heard in time.
+
+    It listens before the scan begins. bleak's own `find_device_by_filter` listens afterwards, and a device whose signal
+    strength never changes, as a virtual one's, is told of only once.
+
+    Args:
+        wanted: Looks at a device and what it advertises.
+        scan_s: How long to listen, in seconds.
+        options: For `BleakScanner`.
+    """
+    heard: asyncio.Future[BLEDevice] = asyncio.get_running_loop().create_future()
+
+    def detected(device: BLEDevice, said: AdvertisementData) -> None:
+        if not heard.done() and wanted(device, said):
+            heard.set_result(device)
+
+    async with BleakScanner(detected, **options):
+        await asyncio.wait([heard], timeout=scan_s)
+    return heard.result() if heard.done() else None
 
 
 async def _echo(client: BleakClient) -> float:

@@ -10,6 +10,8 @@ registered, calls WriteValue without wanting an answer, and takes AcquireNotify'
 import asyncio
 import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dbus_next.aio.message_bus import MessageBus
@@ -22,15 +24,21 @@ from dbus_next.signature import Variant
 ADAPTER = "/org/bluez/hci0"
 OBJECTS = "org.freedesktop.DBus.ObjectManager"
 CHARACTERISTIC = "org.bluez.GattCharacteristic1"
+ADVERTISEMENT = "org.bluez.LEAdvertisement1"
 
 
 class Adapter(ServiceInterface):
     """org.bluez.Adapter1."""
 
-    def __init__(self) -> None:
+    def __init__(self, daemon: "Bluetoothd") -> None:
         super().__init__("org.bluez.Adapter1")
+        self._daemon = daemon
+        self.address = "AA:BB:CC:00:00:00"
         self.alias = "host"
         self.powered = True
+        self.uuids: list[str] = []
+        self.looked: Callable[[], None] = lambda: None
+        """Called when somebody has read the UUIDs."""
 
     @dbus_property()
     def Alias(self) -> "s":
@@ -49,11 +57,33 @@ class Adapter(ServiceInterface):
         self.powered = value
 
     @dbus_property()
+    def UUIDs(self) -> "as":
+        said = list(self.uuids)
+        self.looked()
+        return said
+
+    @UUIDs.setter
+    def UUIDs(self, value: "as") -> None: ...
+
+    @dbus_property()
+    def AddressType(self) -> "s":
+        return "public"
+
+    @AddressType.setter
+    def AddressType(self, value: "s") -> None: ...
+
+    @dbus_property()
     def Address(self) -> "s":
-        return "AA:BB:CC:00:00:00"
+        return self.address
 
     @Address.setter
     def Address(self, value: "s") -> None: ...
+
+    @method()
+    def RemoveDevice(self, path: "o"):  # type: ignore[no-untyped-def]
+        if path not in self._daemon.devices:
+            raise DBusError("org.bluez.Error.DoesNotExist", "Does Not Exist")
+        self._daemon.remove(path)
 
 
 class GattManager(ServiceInterface):
@@ -84,11 +114,24 @@ class AdvertisingManager(ServiceInterface):
         if self._daemon.refusals:
             self._daemon.refusals -= 1
             raise DBusError("org.bluez.Error.Failed", "try again")
-        self._daemon.advertisement = await self._daemon.properties(path, "org.bluez.LEAdvertisement1")
+        self._daemon.registrations += 1
+        self._daemon.advertisement = await self._daemon.properties(path, ADVERTISEMENT)
+        await self._daemon.watch(path)
 
     @method()
     def UnregisterAdvertisement(self, path: "o"):  # type: ignore[no-untyped-def]
         self._daemon.advertisement = {}
+
+
+class NewAdvertisingManager(AdvertisingManager):
+    """The same where intervals are obeyed."""
+
+    @dbus_property()
+    def SupportedFeatures(self) -> "as":
+        return []
+
+    @SupportedFeatures.setter
+    def SupportedFeatures(self, value: "as") -> None: ...
 
 
 class AgentManager(ServiceInterface):
@@ -97,11 +140,14 @@ class AgentManager(ServiceInterface):
     def __init__(self) -> None:
         super().__init__("org.bluez.AgentManager1")
         self.agent = ""
+        self.capability = ""
+        self.default = ""
+        """Which is asked."""
 
     @method()
     def RegisterAgent(self, path: "o", capability: "s"):  # type: ignore[no-untyped-def]
-        assert capability == "NoInputNoOutput"
         self.agent = path
+        self.capability = capability
 
     @method()
     def UnregisterAgent(self, path: "o"):  # type: ignore[no-untyped-def]
@@ -110,6 +156,7 @@ class AgentManager(ServiceInterface):
     @method()
     def RequestDefaultAgent(self, path: "o"):  # type: ignore[no-untyped-def]
         assert self.agent == path
+        self.default = path
 
 
 class Device(ServiceInterface):
@@ -121,6 +168,28 @@ class Device(ServiceInterface):
         self.path = path
         self.address = address
         self.connected = True
+        self.paired = False
+
+    @dbus_property()
+    def Paired(self) -> "b":
+        return self.paired
+
+    @Paired.setter
+    def Paired(self, value: "b") -> None: ...
+
+    @dbus_property()
+    def Bonded(self) -> "b":
+        return self.paired
+
+    @Bonded.setter
+    def Bonded(self, value: "b") -> None: ...
+
+    @dbus_property()
+    def Alias(self) -> "s":
+        return f"phone {self.address}"
+
+    @Alias.setter
+    def Alias(self, value: "s") -> None: ...
 
     @dbus_property()
     def Address(self) -> "s":
@@ -138,6 +207,7 @@ class Device(ServiceInterface):
 
     @method()
     def Disconnect(self):  # type: ignore[no-untyped-def]
+        self._daemon.disconnections.append(self.path)
         self._daemon.disconnect(self.path)
 
 
@@ -145,12 +215,18 @@ class Bluetoothd:
     """The daemon, and the centrals that are connected to it."""
 
     def __init__(self) -> None:
-        self.adapter = Adapter()
+        self.adapter = Adapter(self)
         self.agents = AgentManager()
         self.application: dict[str, Any] = {}
         """What GetManagedObjects of the application said, with plain values."""
         self.advertisement: dict[str, Any] = {}
         """The properties of the advertisement that is on the air."""
+        self.intervals: list[tuple[int, int]] = []
+        """The advertising intervals that it was told while on the air."""
+        self.registrations = 0
+        """How many advertisements it has taken."""
+        self.disconnections: list[str] = []
+        """The devices that it was asked to disconnect."""
         self.refusals = 0
         """How many registrations of advertisements fail from now on."""
         self.devices: dict[str, Device] = {}
@@ -163,12 +239,32 @@ class Bluetoothd:
         self._bus.add_message_handler(self._message)
         await self._bus.request_name("org.bluez")
         self._bus.export("/org/bluez", self.agents)
-        for interface in (self.adapter, GattManager(self), AdvertisingManager(self)):
+        self._advertising: ServiceInterface = NewAdvertisingManager(self)
+        self._gatt = GattManager(self)
+        self.plug()
+
+    def plug(self) -> None:
+        """Have the adapter turn up."""
+        for interface in (self.adapter, self._gatt, self._advertising):
             self._bus.export(ADAPTER, interface)
+
+    def unplug(self) -> None:
+        """Remove the adapter, and with it its devices and what was registered on it."""
+        for path in tuple(self.devices):
+            self.remove(path)
+        for interface in (self._advertising, self._gatt, self.adapter):
+            self._bus.unexport(ADAPTER, interface)
+        self.application, self.advertisement = {}, {}
+
+    def ignore_intervals(self) -> None:
+        """Be a BlueZ that does not obey them."""
+        self._bus.unexport(ADAPTER, self._advertising)
+        self._bus.export(ADAPTER, AdvertisingManager(self))
 
     async def stop(self) -> None:
         self._bus.disconnect()
-        await self._bus.wait_for_disconnect()
+        with suppress(OSError, EOFError):  # D-Bus has ended before
+            await self._bus.wait_for_disconnect()
         self._bus._stream.close()
         self._bus._sock.close()
 
@@ -183,6 +279,11 @@ class Bluetoothd:
             self.devices[path] = Device(self, path, address)
             self._bus.export(path, self.devices[path])
         return path
+
+    def pair(self, path: str) -> None:
+        """Have a central end its pairing well."""
+        self.devices[path].paired = True
+        self.devices[path].emit_properties_changed({"Paired": True, "Bonded": True})
 
     def identify(self, path: str, address: str) -> None:
         """Have pairing tell a central's identity address."""
@@ -206,14 +307,23 @@ class Bluetoothd:
         )
 
     async def subscribe(self, path: str, mtu: int = 247) -> socket.socket:
-        """Subscribe a central; return the socket of its notifications."""
+        """Subscribe a central; return the socket of its notifications.
+
+        Raises:
+            ConnectionRefusedError: If it gets none.
+        """
         options = {"device": Variant("o", path), "mtu": Variant("q", mtu)}
         reply = await self._bus.call(self._call(f"{CHARACTERISTIC}.AcquireNotify", "a{sv}", options))
         assert reply is not None
-        assert reply.message_type is MessageType.METHOD_RETURN
+        if reply.message_type is MessageType.ERROR:
+            raise ConnectionRefusedError(reply.error_name)
         sock = socket.socket(fileno=reply.unix_fds[reply.body[0]])
         sock.setblocking(False)
         return sock
+
+    async def heard(self) -> None:
+        """Return when the server has taken all that was sent to it, and we what it sent until then."""
+        await self._bus.call(self._message_to("/", "org.freedesktop.DBus.Peer", "Ping", ""))
 
     async def ask_agent(self, member: str, signature: str, *body: object) -> str:
         """Ask the agent something; return the name of its error, or nothing."""
@@ -230,6 +340,21 @@ class Bluetoothd:
             path: {name: {key: variant.value for key, variant in values.items()} for name, values in held.items()}
             for path, held in reply.body[0].items()
         }
+
+    async def watch(self, path: str) -> None:
+        """Hear of changes of an object of who registers."""
+        rule = f"type='signal',sender='{self._client}',path='{path}'"
+        to = "org.freedesktop.DBus"
+        await self._bus.call(
+            Message(
+                destination=to,
+                path="/org/freedesktop/DBus",
+                interface=to,
+                member="AddMatch",
+                signature="s",
+                body=[rule],
+            )
+        )
 
     async def properties(self, path: str, interface: str) -> dict[str, Any]:
         """Read an object of who registers."""
@@ -265,7 +390,17 @@ class Bluetoothd:
         if message.message_type is MessageType.METHOD_CALL and message.sender:
             self._client = message.sender
         if message.member == "PropertiesChanged" and message.sender == self._client:
-            self.notified.append(message.body[1]["Value"].value)
+            interface, changed, _ = message.body
+            if interface == ADVERTISEMENT:
+                self._refresh({name: variant.value for name, variant in changed.items()})
+            else:
+                self.notified.append(changed["Value"].value)
+
+    def _refresh(self, changed: dict[str, Any]) -> None:
+        """Change the advertisement that is on the air; the kernel takes one end of the interval after the other."""
+        for name, value in changed.items():
+            self.advertisement[name] = value
+            self.intervals.append((self.advertisement["MinInterval"], self.advertisement["MaxInterval"]))
 
 
 async def private_bus(folder: str) -> tuple[asyncio.subprocess.Process, str]:

@@ -1,11 +1,6 @@
 """The transport over D-Bus, against a bluetoothd of our own on a private bus."""
 
 import asyncio
-import shutil
-import socket
-import struct
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 from dbus_next.message import Message
@@ -13,74 +8,12 @@ from dbus_next.signature import Variant
 
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.errors import TransportError
-from smp_dfu_host.transport.ble import BleTransport, bluez, hci
+from smp_dfu_host.transport.ble import BleTransport
 from smp_dfu_host.transport.ble.bluez_bus import Bus
 from smp_dfu_host.transport.ble.bluez_devices import DEVICE, PROPERTIES
-from tests.transport.ble.bluetoothd import CHARACTERISTIC, Bluetoothd, private_bus
+from tests.transport.ble.bluetoothd import CHARACTERISTIC, Bluetoothd
+from tests.transport.ble.rig import HELLO, Rig, at_end, message, until
 from tests.transport.inbox import RecordingInbox
-
-pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="needs dbus-daemon: apt-get install dbus")
-
-
-def message(payload: bytes = b"") -> bytes:
-    return struct.pack(">BBHHBB", 2, 0, len(payload), 0, 0, 0) + payload
-
-
-HELLO = message(b"hello")
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait for something that happens in turns of the loop."""
-    async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-
-
-class Rig:
-    """A transport, its inbox and the daemon."""
-
-    def __init__(self, daemon: Bluetoothd, config: BleConfig) -> None:
-        self.daemon = daemon
-        self.inbox = RecordingInbox()
-        self.transport = BleTransport(config, "Näme", 2475)
-        self.version = (5, 82)
-        self.connections: set[str] = set()
-
-    async def online(self) -> None:
-        await self.transport.open(self.inbox)
-        await self.transport.online()
-
-    def connect(self, number: int = 1) -> str:
-        """Have a central connect, which the kernel knows to have come in."""
-        self.connections.add(f"AA:00:00:00:00:{number:02X}")
-        return self.daemon.connect(number)
-
-
-@pytest.fixture
-async def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    process, address = await private_bus(str(tmp_path))
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
-    yield
-    process.terminate()
-    await process.wait()
-
-
-@pytest.fixture
-async def rig(bus: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    daemon = Bluetoothd()
-    await daemon.start()
-    made = Rig(daemon, BleConfig(enabled=True))
-
-    async def version(_bus: Bus) -> tuple[int, int]:
-        return made.version
-
-    monkeypatch.setattr(bluez, "bluez_version", version)
-    monkeypatch.setattr(bluez, "RETRY_S", 0.01)
-    monkeypatch.setattr(bluez, "DROP_S", 0.5)
-    monkeypatch.setattr(hci, "incoming", lambda _adapter: frozenset(made.connections))
-    yield made
-    await made.transport.close()
-    await made.daemon.stop()
 
 
 async def test_open_registers_the_service_and_says_where_it_is(rig: Rig) -> None:
@@ -113,8 +46,8 @@ async def test_online_advertises_name_and_service_and_offline_stops(rig: Rig) ->
         "Discoverable": True,
         "ManufacturerData": {},
         "ServiceData": {},
-        "MinInterval": 100,
-        "MaxInterval": 100,
+        "MinInterval": 30,
+        "MaxInterval": 60,
     }
     assert rig.daemon.adapter.alias == "Näme"
     await rig.transport.offline()
@@ -146,67 +79,6 @@ async def test_a_request_comes_by_write_value_and_the_reply_goes_by_the_socket(r
         assert rig.daemon.notified == []
 
 
-async def test_without_a_socket_the_reply_goes_by_properties_changed(rig: Rig) -> None:
-    await rig.online()
-    path = rig.connect()
-    await rig.daemon.write(path, HELLO)
-    link, _ = await rig.inbox.next()
-    for number in range(1000):
-        await link.send(message(struct.pack(">I", number)))
-    await until(lambda: len(rig.daemon.notified) == 1000)
-    assert rig.daemon.notified == [message(struct.pack(">I", number)) for number in range(1000)]
-
-
-async def test_properties_changed_is_no_way_while_others_would_hear_it(rig: Rig) -> None:
-    await rig.online()
-    first, second = rig.connect(1), rig.connect(2)
-    with await rig.daemon.subscribe(first) as sock:
-        await rig.daemon.write(first, HELLO)
-        link, _ = await rig.inbox.next()
-        await link.send(HELLO)
-        assert sock.recv(100) == HELLO
-        await rig.daemon.write(second, HELLO)
-        link, _ = await rig.inbox.next()
-        with pytest.raises(TransportError, match="beside other centrals"):
-            await link.send(HELLO)
-        await until(lambda: not rig.daemon.devices[second].connected)
-        assert rig.daemon.notified == []
-
-
-async def test_a_socket_that_closes_falls_back(rig: Rig) -> None:
-    await rig.online()
-    path = rig.connect()
-    (await rig.daemon.subscribe(path)).close()
-    await rig.daemon.write(path, HELLO)
-    link, _ = await rig.inbox.next()
-    await link.send(HELLO)
-    await until(lambda: rig.daemon.notified == [HELLO])
-
-
-async def test_a_new_subscription_replaces_the_old_socket(rig: Rig) -> None:
-    await rig.online()
-    path = rig.connect()
-    with await rig.daemon.subscribe(path) as old, await rig.daemon.subscribe(path) as new:
-        assert await at_end(old)
-        await rig.daemon.write(path, HELLO)
-        link, _ = await rig.inbox.next()
-        await link.send(HELLO)
-        assert new.recv(100) == HELLO
-
-
-async def test_a_socket_that_closes_before_it_was_passed_costs_nobody_else_anything(rig: Rig) -> None:
-    """dbus-next ends the connection when it writes a message whose descriptor was closed meanwhile."""
-    await rig.online()
-    path = rig.connect()
-    old, new = await asyncio.gather(rig.daemon.subscribe(path), rig.daemon.subscribe(path))
-    with old, new:
-        assert await at_end(old)
-        await rig.daemon.write(path, HELLO)
-        link, _ = await rig.inbox.next()
-        await link.send(HELLO)
-        assert new.recv(100) == HELLO
-
-
 async def test_connecting_and_disconnecting_are_told(rig: Rig) -> None:
     await rig.online()
     path = rig.connect()
@@ -231,12 +103,11 @@ async def test_a_device_that_did_not_come_in_is_none_of_ours(rig: Rig) -> None:
     assert rig.daemon.devices[mouse].connected
 
 
-async def test_where_the_kernel_does_not_tell_who_writes_is_a_central(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hci, "incoming", lambda _adapter: None)
+async def test_where_the_kernel_does_not_tell_who_writes_is_a_central(rig: Rig) -> None:
+    rig.kernel_tells = False
     await rig.online()
     path = rig.daemon.connect(1)
+    rig.daemon.pair(path)
     await rig.daemon.write(path, HELLO)
     await rig.inbox.next()
     await rig.transport.offline()
@@ -351,6 +222,24 @@ async def test_signals_of_others_are_not_believed(rig: Rig) -> None:
     assert (await rig.inbox.next())[0] is rig.inbox.present[0]
 
 
-async def at_end(sock: socket.socket) -> bool:
-    async with asyncio.timeout(5):
-        return await asyncio.get_running_loop().sock_recv(sock, 10) == b""
+@pytest.mark.parametrize(
+    ("version", "conf", "refused"),
+    [
+        ((5, 66), "", True),
+        ((5, 66), "[GATT]\nChannels = 1\n", False),
+        ((5, 82), "", False),
+        ((5, 82), "[GATT]\nChannels = 3\n", True),
+    ],
+)
+async def test_more_than_one_att_channel_is_refused_with_the_setting_to_change(
+    rig: Rig, version: tuple[int, int], conf: str, refused: bool
+) -> None:
+    rig.version = version
+    rig.main_conf.write_text(conf)
+    if not refused:
+        await rig.transport.open(rig.inbox)
+        return
+    with pytest.raises(
+        TransportError, match=rf"^3 ATT channels .* set `Channels = 1` under \[GATT\] in {rig.main_conf}"
+    ):
+        await rig.transport.open(rig.inbox)

@@ -6,7 +6,7 @@ import pytest
 
 from smp_dfu_host.transport.ble import bluez_version as module
 from smp_dfu_host.transport.ble.bluez_bus import Bus
-from smp_dfu_host.transport.ble.bluez_version import bluez_version, parse
+from smp_dfu_host.transport.ble.bluez_version import bluez_version, main_conf_path, parse
 from tests.transport.ble.bluetoothd import private_bus
 
 
@@ -59,3 +59,34 @@ async def test_a_program_that_hangs_is_given_up(bus: Bus, tmp_path: Path, monkey
     monkeypatch.setattr(module, "TIMEOUT_S", 0.1)
     program(tmp_path / "bluetoothctl", "exec /bin/sleep 60")
     assert await bluez_version(bus) is None
+
+
+async def test_a_program_that_ends_as_it_is_given_up_is_no_error(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.02)
+    for tenth_ms in range(180, 220, 4):
+        program(tmp_path / "bluetoothctl", f"exec /bin/sleep 0.{tenth_ms:04d}")
+        assert await bluez_version(bus) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (["bluetoothd", "-n"], "/etc/bluetooth/main.conf"),
+        (["bluetoothd", "-n", "-f", "/a.conf", ""], "/a.conf"),
+        (["ld.so", "bluetoothd", "--configfile", "/b.conf"], "/b.conf"),
+        (["bluetoothd", "--configfile=/c.conf", "-d"], "/c.conf"),
+        ([], "/etc/bluetooth/main.conf"),
+    ],
+)
+async def test_the_configuration_is_the_running_daemon_s(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, command: list[str], path: str
+) -> None:
+    await bus.request_name("org.bluez")
+    monkeypatch.setattr(module, "_command_line", lambda _pid: command)
+    assert await main_conf_path(bus) == Path(path)
+
+
+async def test_without_a_daemon_the_configuration_is_the_usual_one(bus: Bus) -> None:
+    assert await main_conf_path(bus) == module.MAIN_CONF

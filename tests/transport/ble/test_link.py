@@ -274,3 +274,47 @@ async def test_a_client_that_could_write_more_than_bluez_takes_is_told_a_smaller
     one.centrals.written(A, message(bytes(2467)), mtu)
     assert len((await one.inbox.next())[1]) == 8
     assert len((await one.inbox.next())[1]) == 2475
+
+
+async def test_each_central_is_counted_by_itself(rig: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    one = rig()
+    first, second = one.link(A), one.link(B)
+    for _ in range(3):
+        one.centrals.written(A, message(), 23)
+    one.centrals.written(B, message(), 23)
+    one.centrals.written(B, message(bytes(2468))[:20], 23)
+    await first.send(message(bytes(100)))
+    assert first.counters == {"received": 3, "refused": 0, "sent": 1}
+    assert second.counters == {"received": 1, "refused": 1, "sent": 0}
+    one.centrals.disconnected(B)
+    assert "ble AA:00:00:00:00:02: disconnected; messages: 1 received, 1 refused, 0 sent" in caplog.text
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["connected", "subscribed", "reserve", "disconnected"]), st.sampled_from([A, B]))
+)
+
+
+@given(single=st.booleans(), steps=STEPS)
+def test_a_central_that_was_promised_to_be_alone_is_alone_until_it_leaves_or_subscribes(
+    single: bool, steps: list[tuple[str, str]]
+) -> None:
+    """Whatever happens; and nobody is kept out for longer than that."""
+
+    async def run() -> None:
+        one = Rig(single=single)
+        promised = ""
+        for step, key in steps:
+            result = getattr(one.centrals, step)(key)
+            if step == "reserve" and result:
+                promised = key
+            elif step in ("subscribed", "disconnected") and promised == key:
+                promised = ""
+            keys = one.centrals.keys
+            assert not promised or keys == (promised,)
+            assert one.centrals.full == (bool(promised) or (single and bool(keys)))
+            assert len(keys) <= (1 if single or promised else 2)
+        one.centrals.close()
+
+    asyncio.run(run())
