@@ -23,7 +23,8 @@ Layers, imports pointing down only (import-linter in scripts/check holds them to
     dispatch             Router, Worker, Group, Hooks, EventManager, DfuLock, Statistics
     store                slots, upload session, settings and their files; what is durable when; files for clients
     wire, mcuboot        SMP's bytes | MCUboot's world; siblings; no sockets, no event loop
-    plugins, config      entry points, the TOML file (group_config has the sections of groups, hook_config of hooks)
+    plugins, config_text entry points | the configuration as text: documentation, example, values
+    config               the TOML file (group_config has the sections of groups, hook_config of hooks)
     errors               one tree; each error says who is at fault
 
 Main types, and where to start reading:

@@ -1,8 +1,9 @@
 """The configuration: one TOML file, every option with a safe default.
 
-Unknown sections and keys, values of a wrong type and values out of range are errors that name the option, the value and
-the limit. Relative paths are relative to the file's folder. Option names follow their Zephyr or nRF Desktop symbols
-(nrf-desktop-dfu.md section 7) where there is one.
+Unknown sections and keys, values of a wrong type and values out of range are errors that name the line in the file, the
+option, the value and the limit. Relative paths are relative to the file's folder. Option names follow their Zephyr or
+nRF Desktop symbols (nrf-desktop-dfu.md section 7) where there is one. The text below an option is its documentation, in
+`config example` and smp_dfu_host/docs/reference.md too: its first words say what it is, symbols stand in brackets.
 """
 
 import os
@@ -17,6 +18,7 @@ from smp_dfu_host.geometry import PRESETS, parse_sectors
 from smp_dfu_host.group_config import FsConfig, OsConfig, SettingsConfig, ShellConfig
 from smp_dfu_host.hook_config import HookConfig
 from smp_dfu_host.sections import between, change, one_of, option, read_section
+from smp_dfu_host.toml_lines import line_of
 
 
 def state_folder() -> Path:
@@ -48,7 +50,8 @@ class DfuConfig:
     """`[dfu]`: nRF Desktop's DFU MCUmgr module (nrf-desktop-dfu.md)."""
 
     enabled: bool = option(True)
-    """False: a read-only device; every DFU command is refused with EACCESSDENIED."""
+    """False: a read-only device; every DFU command is refused with EACCESSDENIED
+    (CONFIG_DESKTOP_DFU_MCUMGR_ENABLE)."""
     lock: bool = option(True)
     """The DFU lock (CONFIG_DESKTOP_DFU_LOCK)."""
     strict: bool = option(False)
@@ -87,46 +90,46 @@ class BootloaderConfig:
     """
 
     mode: str = option("swap-using-move", one_of(*MODES))
-    """How an update gets to run: MCUBOOT_SWAP_USING_MOVE, MCUBOOT_DIRECT_XIP and so on."""
+    """How an update gets to run (MCUBOOT_SWAP_USING_MOVE, MCUBOOT_DIRECT_XIP and so on)."""
     images: int = option(1, between(1, 3))
-    """MCUBOOT_IMAGE_NUMBER: pairs of slots, each with an image of its own."""
+    """Pairs of slots, each with an image of its own (MCUBOOT_IMAGE_NUMBER)."""
     overwrite_fast: bool = option(True)
-    """MCUBOOT_OVERWRITE_ONLY_FAST: overwrite-only copies what the image takes; false: the whole slot."""
+    """With overwrite-only, copy what the image takes; false: the whole slot (MCUBOOT_OVERWRITE_ONLY_FAST)."""
     keys: tuple[Path, ...] = option(())
     """Public keys (PEM), all of one type: ECDSA-P256, ECDSA-P384, Ed25519, RSA-2048 or RSA-3072. Empty: the hash alone
-    decides."""
+    decides (MCUBOOT_SIGN_EC256, MCUBOOT_SIGN_EC384, MCUBOOT_SIGN_ED25519, MCUBOOT_SIGN_RSA)."""
     hash: str = option("auto", one_of("auto", "sha256", "sha384", "sha512"))
-    """The hash that images must have; auto: what goes with the keys, SHA-256 without."""
+    """The hash that images must have; auto: what goes with the keys, SHA-256 without (MCUBOOT_SHA512)."""
     pure_signature: bool = option(False)
-    """MCUBOOT_SIGN_PURE: Ed25519 signs the image, not its hash."""
+    """Ed25519 signs the image, not its hash (MCUBOOT_SIGN_PURE)."""
     tlv_allow_list: bool = option(False)
-    """MCUBOOT_USE_TLV_ALLOW_LIST."""
+    """Refuse images with unprotected TLVs that MCUboot does not know (MCUBOOT_USE_TLV_ALLOW_LIST)."""
     validate_primary: bool = option(True)
-    """MCUBOOT_VALIDATE_PRIMARY_SLOT."""
+    """Check the image in slot 0 at each boot (MCUBOOT_VALIDATE_PRIMARY_SLOT)."""
     validate_once: bool = option(False)
-    """MCUBOOT_VALIDATE_PRIMARY_SLOT_ONCE; single-slot only."""
+    """Check it at its first boot alone; single-slot only (MCUBOOT_VALIDATE_PRIMARY_SLOT_ONCE)."""
     bootstrap: bool = option(False)
-    """MCUBOOT_BOOTSTRAP: a slot 0 without a valid image is filled from slot 1."""
+    """Fill a slot 0 without a valid image from slot 1 (MCUBOOT_BOOTSTRAP)."""
     downgrade: str = option("allowed", one_of("allowed", "by-version", "by-counter"))
-    """MCUBOOT_DOWNGRADE_PREVENTION: what is compared with the image that an update replaces."""
+    """What is compared with the image that an update replaces (MCUBOOT_DOWNGRADE_PREVENTION)."""
     compare_build: bool = option(False)
-    """MCUBOOT_VERSION_CMP_USE_BUILD_NUMBER: 1.0.0+2 is higher than 1.0.0+1."""
+    """Count 1.0.0+2 as higher than 1.0.0+1 (MCUBOOT_VERSION_CMP_USE_BUILD_NUMBER)."""
     rollback_counter: bool = option(False)
-    """MCUBOOT_HW_ROLLBACK_PROT: images need a security counter, not below the highest that was kept; the store keeps
-    it."""
+    """Images need a security counter, not below the highest that was kept; the store keeps it
+    (MCUBOOT_HW_ROLLBACK_PROT)."""
     encryption_key: Path | None = option(None)
-    """MCUBOOT_ENC_IMAGES: the boot loader's private key (PEM or DER of ECDSA-P256, X25519 or RSA-2048; 16 or 32 bytes,
-    plain or in base64, for AES key wrap). Without it encrypted images are refused."""
+    """The boot loader's private key: PEM or DER of ECDSA-P256, X25519 or RSA-2048; 16 or 32 bytes, plain or in base64,
+    for AES key wrap. Without it encrypted images are refused (MCUBOOT_ENC_IMAGES)."""
     encryption_bits: int = option(128)
     """128 or 256: of the key that the payload is encrypted with (MCUBOOT_AES_256)."""
     encryption_sha512: bool = option(False)
-    """MCUBOOT_HMAC_SHA512: with an X25519 key, the wrapped key goes with SHA-512."""
+    """With an X25519 key, the wrapped key goes with SHA-512 (MCUBOOT_HMAC_SHA512)."""
     encryption_save_tlv: bool = option(False)
-    """MCUBOOT_SWAP_SAVE_ENCTLV: trailers hold wrapped keys during a swap, not plain ones."""
+    """Trailers hold wrapped keys during a swap, not plain ones (MCUBOOT_SWAP_SAVE_ENCTLV)."""
     ram_start: int = option(0x20000000, between(0, 0xFFFFFFFF))
-    """IMAGE_EXECUTABLE_RAM_START; for ram-load."""
+    """With ram-load, where images run (IMAGE_EXECUTABLE_RAM_START)."""
     ram_size: int = option(256 * 1024, between(0, 0xFFFFFFFF))
-    """IMAGE_EXECUTABLE_RAM_SIZE, in bytes."""
+    """How much RAM there is for them, in bytes (IMAGE_EXECUTABLE_RAM_SIZE)."""
     on_failure: str = option("wait", one_of("wait", "exit"))
     """When no image boots: stay off the air and say so, or end with exit status 1."""
 
@@ -138,7 +141,7 @@ class FlashConfig:
     preset: str = option("", one_of("", *PRESETS))
     """The default partitions of a board; the options beside it win."""
     sector_size: int = option(4096, between(128, 1 << 20))
-    """Bytes."""
+    """Bytes of each sector."""
     sectors: int = option(118, between(2, 1024))
     """Sectors of each slot."""
     slots: tuple[str, ...] = option(())
@@ -150,9 +153,9 @@ class FlashConfig:
     align: int = option(8, between(1, 32))
     """Write alignment in bytes: 1, 2, 4, 8, 16 or 32."""
     max_align: int = option(8, between(8, 32))
-    """BOOT_MAX_ALIGN: 8, 16 or 32."""
+    """Unit of the trailer's fields in bytes: 8, 16 or 32 (BOOT_MAX_ALIGN)."""
     max_sectors: int = option(128, between(2, 4096))
-    """MCUBOOT_MAX_IMG_SECTORS."""
+    """Sectors that the boot loader can handle in a slot (MCUBOOT_MAX_IMG_SECTORS)."""
     erased: int = option(0xFF, between(0, 255))
     """The value of an erased byte: 0xff or 0x00."""
     address: int = option(0xC000, between(0, 0xFFFFFFFF))
@@ -169,7 +172,8 @@ class FlashConfig:
             return ((self.sector_size,) * self.sectors,) * count
         if len(self.slots) not in (1, 2, count):
             wanted = f"1, 2 or {count}" if images > 1 else "1 or 2"
-            raise ConfigError(f"flash.slots = {list(self.slots)}: {len(self.slots)} entries, must be {wanted}")
+            said = f"flash.slots = {list(self.slots)}"
+            raise ConfigError(f"{said}: {len(self.slots)} entries, must be {wanted}", "flash.slots")
         parsed = [_sectors(f"flash.slots[{number}]", text) for number, text in enumerate(self.slots)]
         return tuple(parsed[number % len(parsed)] for number in range(count))
 
@@ -188,7 +192,7 @@ def _sectors(name: str, text: str) -> tuple[int, ...]:
     try:
         return parse_sectors(text)
     except ConfigError as exc:
-        raise ConfigError(f"{name} = {exc}") from exc
+        raise ConfigError(f"{name} = {exc}", name) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +212,13 @@ class ImageConfig:
     check_address: bool = option(True)
     """In modes that run images where they lie, refuse one that is built for another slot's address on its first chunk
     (CONFIG_MCUMGR_GRP_IMG_REJECT_DIRECT_XIP_MISMATCHED_SLOT)."""
+    direct_upload: bool = option(False)
+    """With one image: let an upload's `image` name its slot, 1 for slot 0 and 2 for slot 1; 0 is the free one
+    (CONFIG_MCUMGR_GRP_IMG_DIRECT_UPLOAD)."""
     confirm_others: str = option("secondary", one_of("none", "secondary", "any"))
     """Which slots of images other than image 0 clients may confirm
-    (CONFIG_MCUMGR_GRP_IMG_ALLOW_CONFIRM_NON_ACTIVE_IMAGE_SECONDARY, _ANY)."""
+    (CONFIG_MCUMGR_GRP_IMG_ALLOW_CONFIRM_NON_ACTIVE_IMAGE_SECONDARY,
+    CONFIG_MCUMGR_GRP_IMG_ALLOW_CONFIRM_NON_ACTIVE_IMAGE_ANY)."""
     confirm_rolled_back: bool = option(False)
     """Let clients confirm an image by its hash although it ran and was rolled back since it was uploaded."""
     allow_erase_pending: bool = option(True)
@@ -222,13 +230,15 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True)
 class UdpConfig:
-    """`[transport.udp]`."""
+    """`[transport.udp]`: UDP, IPv4 or IPv6."""
 
     enabled: bool = option(False)
+    """Serve UDP (CONFIG_MCUMGR_TRANSPORT_UDP)."""
     host: str = option("127.0.0.1")
-    """Address to listen on; the protocol has no authentication, so loopback unless you say otherwise."""
+    """Address to listen on; the protocol has no authentication, so loopback unless you say otherwise
+    (CONFIG_MCUMGR_TRANSPORT_UDP_IPV4, CONFIG_MCUMGR_TRANSPORT_UDP_IPV6)."""
     port: int = option(1337, between(0, 65535))
-    """0 picks a free port; the ready line says which."""
+    """The port; 0 picks a free one, and the ready line says which (CONFIG_MCUMGR_TRANSPORT_UDP_PORT)."""
     mtu: int = option(1500, between(96, 65507))
     """Longest datagram taken, in bytes; longer ones are cut, and so answered with rc 9
     (CONFIG_MCUMGR_TRANSPORT_UDP_MTU)."""
@@ -258,14 +268,16 @@ PAIRING_POLICIES = ("reject", "just-works", "passkey", "confirm")
 
 @dataclass(frozen=True, slots=True)
 class BleConfig:
-    """`[transport.ble]`."""
+    """`[transport.ble]`: Bluetooth LE."""
 
     enabled: bool = option(False)
+    """Serve Bluetooth LE (CONFIG_MCUMGR_TRANSPORT_BT)."""
     adapter: str = option("")
     """The adapter's name, such as `hci1`, or its address; empty: the first that can be a peripheral and is powered."""
     security: str = option("encrypt", one_of(*SECURITY_LEVELS))
     """What the link must offer before requests are served: nothing (with a warning), encryption, a key that a passkey
-    or a comparison of numbers has authenticated, or such a key made by LE Secure Connections."""
+    or a comparison of numbers has authenticated, or such a key made by LE Secure Connections
+    (CONFIG_MCUMGR_TRANSPORT_BT_PERM_RW)."""
     pairing: str = option("auto", one_of("auto", *PAIRING_POLICIES))
     """How new centrals pair: not at all, without a question, by a passkey that is shown here and typed there, or by
     comparing numbers on the terminal of `serve`; auto: just-works or passkey, whichever reaches `security`."""
@@ -280,7 +292,8 @@ class BleConfig:
     Needs CAP_NET_RAW."""
     short_interval_ms: int = option(8, between(0, 100))
     """The connection interval of a fast link, rounded down to steps of 1.25 ms: 8 is 7.5 ms, the shortest; Apple's
-    devices want at least 15. Afterwards 30 to 50 ms are asked for (CONFIG_BT_PERIPHERAL_PREF_MIN_INT, _MAX_INT).
+    devices want at least 15. Afterwards 30 to 50 ms are asked for (CONFIG_BT_PERIPHERAL_PREF_MIN_INT,
+    CONFIG_BT_PERIPHERAL_PREF_MAX_INT).
     0: 7.5 ms for the whole connection, as nRF Desktop has it."""
     latency: int = option(0, between(0, 30))
     """Peripheral latency while no transfer runs: how many meetings in a row may be missed
@@ -328,9 +341,10 @@ class Config:
     """Everything that can be said in the file."""
 
     name: str = option("SMP DFU Host")
-    """The device's name: advertised, and its kernel name in `info`."""
+    """The device's name: advertised, and its kernel name in `info` (CONFIG_BT_DEVICE_NAME)."""
     store: Path = field(default_factory=state_folder)
-    """The folder of the slots and of what belongs to them."""
+    """The folder of the slots and of what belongs to them; unless said, `smp-dfu-host` in `$XDG_STATE_HOME`, which is
+    `~/.local/state` unless set."""
     smp: SmpConfig = option(SmpConfig())
     dfu: DfuConfig = option(DfuConfig())
     bootloader: BootloaderConfig = option(BootloaderConfig())
@@ -347,9 +361,12 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or not 1 <= len(self.name.encode()) <= 29:
-            raise ConfigError(f"name = {self.name!r}: must be 1 to 29 printable bytes, to fit a scan response")
+            raise ConfigError(f"name = {self.name!r}: must be 1 to 29 printable bytes, to fit a scan response", "name")
         _check_flash(self.flash, self.bootloader)
         _check_bootloader(self.bootloader)
+        if self.image.direct_upload and self.bootloader.images > 1:
+            limit = f"with bootloader.images = {self.bootloader.images}, an upload names its image, not its slot"
+            raise ConfigError(f"image.direct_upload = true: {limit}", "image.direct_upload")
 
 
 def _check_flash(flash: FlashConfig, build: BootloaderConfig) -> None:
@@ -359,33 +376,38 @@ def _check_flash(flash: FlashConfig, build: BootloaderConfig) -> None:
         ("flash.erased", flash.erased, (0, 255)),
     ):
         if value not in powers:
-            raise ConfigError(f"{name} = {value}: must be one of {', '.join(map(str, powers))}")
+            raise ConfigError(f"{name} = {value}: must be one of {', '.join(map(str, powers))}", name)
     if flash.align > flash.max_align:
-        raise ConfigError(f"flash.align = {flash.align}: must not exceed flash.max_align = {flash.max_align}")
+        limit = f"flash.max_align = {flash.max_align}"
+        raise ConfigError(f"flash.align = {flash.align}: must not exceed {limit}", "flash.align")
     slots = flash.slot_sectors(build.images)
     for slot, sectors in enumerate(slots):
-        _check_area(flash, f"flash.slots: slot {slot}" if flash.slots else "", sectors)
+        _check_area(flash, "flash.slots" if flash.slots else "", f": slot {slot}", sectors)
     if build.mode == "swap-using-scratch":
-        _check_area(flash, "flash.scratch", flash.scratch_sectors())
+        _check_area(flash, "flash.scratch", "", flash.scratch_sectors())
     if (end := flash.address + sum(map(sum, slots))) > 1 << 32:
-        raise ConfigError(f"flash.address = {flash.address:#x}: the slots end at {end:#x}, beyond 32 bits")
+        said = f"flash.address = {flash.address:#x}"
+        raise ConfigError(f"{said}: the slots end at {end:#x}, beyond 32 bits", "flash.address")
 
 
-def _check_area(flash: FlashConfig, name: str, sectors: tuple[int, ...]) -> None:
+def _check_area(flash: FlashConfig, name: str, part: str, sectors: tuple[int, ...]) -> None:
+    """Check the sectors of an area that the option of that name gives; without one they come from the plain two."""
     limit = flash.max_sectors
     if len(sectors) > limit:
-        what = f"{name} has {len(sectors)} sectors" if name else f"flash.sectors = {len(sectors)}"
-        raise ConfigError(f"{what}: must not exceed flash.max_sectors = {limit}")
+        what = f"{name}{part} has {len(sectors)} sectors" if name else f"flash.sectors = {len(sectors)}"
+        raise ConfigError(f"{what}: must not exceed flash.max_sectors = {limit}", name or "flash.sectors")
     if wrong := [size for size in sectors if size % flash.max_align]:
-        what = f"{name} has a sector of {wrong[0]} bytes" if name else f"flash.sector_size = {wrong[0]}"
-        raise ConfigError(f"{what}: must be a multiple of flash.max_align = {flash.max_align}")
+        what = f"{name}{part} has a sector of {wrong[0]} bytes" if name else f"flash.sector_size = {wrong[0]}"
+        limit_text = f"a multiple of flash.max_align = {flash.max_align}"
+        raise ConfigError(f"{what}: must be {limit_text}", name or "flash.sector_size")
 
 
 def _check_bootloader(build: BootloaderConfig) -> None:
     """Refuse options that the mode cannot have; who sets one and sees no effect would look for it elsewhere."""
     updates, one_slot = build.mode in UPDATE_MODES, build.mode in ONE_SLOT_MODES
     if build.encryption_bits not in (128, 256):
-        raise ConfigError(f"bootloader.encryption_bits = {build.encryption_bits}: must be one of 128, 256")
+        name = "bootloader.encryption_bits"
+        raise ConfigError(f"{name} = {build.encryption_bits}: must be one of 128, 256", name)
     for name, value, wrong, reason in (
         ("images", build.images, one_slot and build.images > 1, "has one image"),
         ("downgrade", build.downgrade, build.downgrade != "allowed" and not updates, "replaces no image"),
@@ -394,7 +416,8 @@ def _check_bootloader(build: BootloaderConfig) -> None:
         ("encryption_key", build.encryption_key, build.encryption_key and "xip" in build.mode, "runs what is in flash"),
     ):
         if wrong:
-            raise ConfigError(f"bootloader.{name} = {_said(value)}: bootloader.mode = {build.mode!r} {reason}")
+            said = f"bootloader.{name} = {_said(value)}"
+            raise ConfigError(f"{said}: bootloader.mode = {build.mode!r} {reason}", f"bootloader.{name}")
 
 
 def _said(value: object) -> str:
@@ -410,13 +433,30 @@ def load(path: Path | None) -> Config:
     """
     if path is None:
         return Config()
+    text, table = read_file(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse(table, path.parent.absolute())
+    except ConfigError as exc:
+        line = line_of(text, exc.option)
+        where = str(path) if line is None else f"{path}:{line}"
+        raise ConfigError(f"{where}: {exc}", exc.option) from exc
+
+
+def read_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the file's text, and what it says as TOML.
+
+    Raises:
+        ConfigError: If it cannot be read, or is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except RecursionError as exc:
+        raise ConfigError(f"{path}: lists or tables in each other, too deep to be read") from exc
+    except ValueError as exc:  # no TOML, no UTF-8, or a number of more digits than Python takes
         raise ConfigError(f"{path}: {exc}") from exc
-    return parse(table, path.parent.absolute())
 
 
 def parse(table: Mapping[str, Any], base: Path) -> Config:

@@ -90,6 +90,11 @@ class TransportError(SmpHostError):
 class ConfigError(SmpHostError):
     """The configuration cannot be used; the message names the option, the value and the limit."""
 
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+        """Whose fault it is: an option's dotted name, such as `flash.slots[1]`, or its section's; empty: unknown."""
+
 
 class PluginError(SmpHostError):
     """An entry point cannot be loaded or is not what its group of entry points wants."""

@@ -3,10 +3,9 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from smp_dfu_host.errors import ConfigError
-from smp_dfu_host.sections import between, one_of, option
+from smp_dfu_host.sections import Check, between, one_of, option
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +39,9 @@ class SettingsConfig:
     """How many settings there may be."""
 
 
-def _mount_point(value: Any) -> str | None:
-    """Check a mount name: one component behind a slash."""
-    part = str(value)[1:]
-    if value[:1] == "/" and part not in ("", ".", "..") and part.isprintable() and "/" not in part:
-        return None
-    return "must be a slash and one name, such as /lfs1"
+def _is_mount_name(value: str) -> bool:
+    part = value[1:]
+    return value[:1] == "/" and part not in ("", ".", "..") and part.isprintable() and "/" not in part
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +49,9 @@ class FsConfig:
     """`[fs]`: the file system group. Every file in its folder is open to every client that is served."""
 
     folder: Path | None = option(None)
-    """The folder that clients see, made if need be; without it there is no file system group."""
-    mount: str = option("/lfs1", _mount_point)
+    """The folder that clients see, made if need be; without it there is no file system group
+    (CONFIG_MCUMGR_GRP_FS)."""
+    mount: str = option("/lfs1", Check(_is_mount_name, "a slash and one name, such as /lfs1"))
     """What clients call the folder."""
     read_only: bool = option(False)
     """Refuse uploads (FS_MOUNT_FLAG_READ_ONLY)."""
@@ -99,7 +96,7 @@ class ShellConfig:
     """`[shell]`: the shell group."""
 
     command: tuple[ShellCommand, ...] = option(())
-    """The commands that there are; without one there is no shell group."""
+    """The commands that there are; without one there is no shell group (CONFIG_MCUMGR_GRP_SHELL)."""
     timeout_ms: int = option(2000, between(10, 60_000))
     """A command that takes longer is killed. No other request is served meanwhile."""
     output_size: int = option(1024, between(64, 2400))

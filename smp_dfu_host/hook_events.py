@@ -80,6 +80,12 @@ class Event(IntEnum):
         event.label, event.data, event.refusable, event.when = label, data, refusable, when
         return event
 
+    @property
+    def symbol(self) -> str:
+        """Zephyr's name of the event."""
+        group, _, rest = self.name.partition("_")
+        return f"MGMT_EVT_OP_{self.name}" if group == "CMD" else f"MGMT_EVT_OP_{group}_MGMT_{rest}"
+
 
 BY_LABEL = {event.label: event for event in Event}
 """The events by their names in the configuration."""

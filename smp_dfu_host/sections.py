@@ -4,24 +4,33 @@ Unknown keys, values of a wrong type and values out of range are errors that nam
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from smp_dfu_host.errors import ConfigError
 
 
-def one_of(*values: str) -> Callable[[Any], str | None]:
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What the values of an option are held to."""
+
+    passes: Callable[[Any], bool]
+    limit: str
+    """What they must be, in words that follow "must be"."""
+
+
+def one_of(*values: str) -> Check:
     """Return a check that a value is one of those."""
-    return lambda value: None if value in values else f"must be one of {', '.join(filter(None, values))}"
+    return Check(lambda value: value in values, f"one of {', '.join(filter(None, values))}")
 
 
-def between(low: int, high: int) -> Callable[[Any], str | None]:
+def between(low: int, high: int) -> Check:
     """Return a check that a number lies in that range, both ends included."""
-    return lambda value: None if low <= value <= high else f"must be between {low} and {high}"
+    return Check(lambda value: low <= value <= high, f"between {low} and {high}")
 
 
-def option(default: Any, check: Callable[[Any], str | None] | None = None) -> Any:
+def option(default: Any, check: Check | None = None) -> Any:
     """Return a dataclass field with a default and a check of its range."""
     metadata = {"check": check} if check else {}
     if isinstance(default, (dict, list)) or is_dataclass(default):
@@ -48,15 +57,19 @@ def read_section(kind: type, table: Mapping[str, Any], prefix: str, base: Path) 
     for key, value in table.items():
         dotted = f"{prefix}{key}"
         if key not in known:
-            raise ConfigError(f"{dotted}: unknown option; {where} has {', '.join(known)}")
+            raise ConfigError(f"{dotted}: unknown option; {where} has {', '.join(known)}", dotted)
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{dotted} = {value!r}: must be a section, [{dotted}]")
+                raise ConfigError(f"{dotted} = {value!r}: must be a section, [{dotted}]", dotted)
             values[key] = read_section(hints[key], value, f"{dotted}.", base)
         else:
             values[key] = _value(hints[key], value, dotted, base)
             _check(known[key].metadata, values[key], dotted)
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ConfigError as exc:
+        exc.option = exc.option or prefix.rstrip(".")
+        raise
 
 
 def change(node: Any, names: list[str], value: object, dotted: str) -> Any:
@@ -80,24 +93,26 @@ def change(node: Any, names: list[str], value: object, dotted: str) -> Any:
 
 
 def _check(metadata: Mapping[str, Any], value: Any, dotted: str) -> None:
-    if (check := metadata.get("check")) and (wrong := check(value)):
-        raise ConfigError(f"{dotted} = {value!r}: {wrong}")
+    check: Check | None = metadata.get("check")
+    if check is not None and not check.passes(value):
+        raise ConfigError(f"{dotted} = {value!r}: must be {check.limit}", dotted)
 
 
 def _value(hint: Any, value: Any, dotted: str, base: Path) -> Any:
     """Return the value as the option's type; bool is no int here."""
     if get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{dotted} = {value!r}: must be a list")
+            tables = f" of sections, [[{dotted}]]" if is_dataclass(get_args(hint)[0]) else ""
+            raise ConfigError(f"{dotted} = {value!r}: must be a list{tables}", dotted)
         return tuple(_value(get_args(hint)[0], item, f"{dotted}[{i}]", base) for i, item in enumerate(value))
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{dotted} = {value!r}: must be a section, [[{dotted.partition('[')[0]}]]")
+            raise ConfigError(f"{dotted} = {value!r}: must be a section, [[{dotted.partition('[')[0]}]]", dotted)
         return read_section(hint, value, f"{dotted}.", base)
     wanted = next(kind for kind in (get_args(hint) or (hint,)) if kind is not type(None))
     if wanted is Path and isinstance(value, (str, Path)):
         return base / Path(value).expanduser()
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         names = {bool: "true or false", int: "a whole number", str: "a text", Path: "a path (text)"}
-        raise ConfigError(f"{dotted} = {value!r}: must be {names[wanted]}")
+        raise ConfigError(f"{dotted} = {value!r}: must be {names[wanted]}", dotted)
     return value

@@ -174,10 +174,11 @@ class Server:
                 endpoints.append({"transport": transport.name, **await transport.open(inbox)})
             except TransportError as exc:
                 missing.append(f"{transport.name}: {exc}")
-                log.error("%s: %s", transport.name, exc)  # noqa: TRY400  (one clear line; a traceback says no more)
                 self._transports.remove(transport)
         if not self._transports:
             raise TransportError("; ".join(missing))
+        for said in missing:
+            log.error("%s", said)
         return endpoints
 
     def _ready_line(self, store: SlotStore, endpoints: list[Line]) -> Line:

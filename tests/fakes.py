@@ -125,10 +125,11 @@ class FakeStore:
     calls: list[str] = field(default_factory=list)
     fail: StoreError | None = None
 
-    def confirm_running(self) -> None:
+    def confirm_running(self) -> bool:
         self.calls.append("confirm")
         if self.fail is not None:
             raise self.fail
+        return self.calls.count("confirm") == 1
 
     def drop_upload(self, owner: str) -> None:
         self.calls.append(f"drop {owner}")

@@ -1,5 +1,6 @@
 """The configuration file: every value is checked, and what is wrong is named with its limit."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"name": "x" * 30}, "must be 1 to 29 printable bytes"),
         ({"name": "tab\t"}, "must be 1 to 29 printable bytes"),
         ({"bootloader": {"keys": "a.pem"}}, "bootloader.keys = 'a.pem': must be a list"),
+        ({"hook": {"on": "image-pending"}}, r"hook = .*: must be a list of sections, \[\[hook\]\]$"),
         ({"bootloader": {"keys": [1]}}, r"bootloader.keys\[0\] = 1: must be a path"),
         ({"flash": {"align": 3}}, "flash.align = 3: must be one of 1, 2, 4, 8, 16, 32"),
         ({"flash": {"max_align": 24}}, "flash.max_align = 24: must be one of 8, 16, 32"),
@@ -110,6 +112,30 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_wrong_is_named_with_its_limit(table: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(table, Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("[dfu]\n\nlok = true", 3, "dfu.lok: unknown option"),
+        ("[dfu]\nlock = 1", 2, "dfu.lock = 1: must be true or false"),
+        ('"a b" = 1', 1, "a b: unknown option"),
+        ('[flash]\n# none\nslots = [\n"4Kx8",\n"4Kx"]', 3, r"flash.slots\[1\] = '4Kx': sectors are"),
+        ("[flash]\nmax_sectors = 90", 1, "flash.sectors = 118: must not exceed flash.max_sectors = 90"),
+        ('[bootloader]\nimages = 2\nmode = "single-slot"', 2, "bootloader.images = 2: bootloader.mode"),
+        ('[transport.ble]\nenabled = true\n\nsecurity = "none"\npairing_window = true', 1, "pairing_window = true"),
+        ('[[shell.command]]\nname = "a"\nrun = ["a"]\n[[shell.command]]\nname = "b"', 4, "shell.command.run of 'b'"),
+        ('[[hook]]\non = "reset"\nrun = ["a"]\n[[hook]]\non = "rest"', 5, r"hook\[1\].on = 'rest': must be one of"),
+        ('[[hook]]\nrun = ["a"]', 1, "hook.on is missing: the event"),
+        ('[[hook]]\non = "reset"', 1, "hook.run of 'reset' is missing"),
+        ('[[hook]]\non = "reset"\nrun = ["a", "b\\u0000"]', 1, "must hold no NUL"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    file = tmp_path / "target.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}:{line}: .*{message}"):
+        load(file)
 
 
 def test_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

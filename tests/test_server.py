@@ -1,6 +1,7 @@
 """The composition root: power, resets, and transports that come and go."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -165,11 +166,12 @@ async def test_transport_that_cannot_open_is_left_out(tmp_path: Path, caplog: py
     assert f"serial: {taken}" in caplog.text
 
 
-async def test_no_transport_that_opens_is_an_error(tmp_path: Path) -> None:
+async def test_no_transport_that_opens_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     taken = tmp_path / "taken"
     taken.write_text("")
     with pytest.raises(TransportError, match=r"serial: .*taken"):
         await Server(config(tmp_path, transport={"serial": {"pty": str(taken)}})).run()
+    assert "taken" not in caplog.text  # whoever runs the server says it; twice would be once too often
 
 
 async def test_no_transport_at_all_is_a_configuration_error(tmp_path: Path) -> None:
@@ -252,6 +254,25 @@ async def test_every_part_counts_and_every_count_can_be_read(tmp_path: Path) -> 
     assert told["udp"]["rx"] == told["udp"]["tx"] + 1 == 8
     assert told["udp"]["rx_bytes"] > 8 * 9
     assert told["inbox"] == {"waiting": 0, "most": 1, "size": 64}
+
+
+async def test_programs_are_told_of_events_and_refuse(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    run = ["/bin/sh", "-c", f'echo "$SMP_EVENT $SMP_SIZE" > {told}']
+    hooks = [{"on": "reset", "run": ["false"]}, {"on": "image-pending", "run": run, "timeout_ms": 20_000}]
+    async with client(config(tmp_path, hook=hooks)) as device:
+        assert await device.reset() == {"rc": 1}
+        assert [off async for off in device.upload(V2)][-1] == len(V2)
+        assert await asyncio.to_thread(told.read_text) == f"image-pending {len(V2)}\n"
+        counted = (await device.read(2, 0, {"name": "hook"}))["fields"]
+        assert (counted["run"], counted["dropped"]) == (2, 0)
+
+
+async def test_program_that_is_missing_is_a_configuration_error(tmp_path: Path) -> None:
+    server = Server(config(tmp_path, hook=[{"on": "reset", "run": ["/none"]}]))
+    with pytest.raises(ConfigError, match=r"hook\[0\].run\[0\] = '/none': is not there"):
+        await server.run()
 
 
 async def test_settings_survive_a_reset_when_saved(tmp_path: Path) -> None:

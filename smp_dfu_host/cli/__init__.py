@@ -17,6 +17,7 @@ import click
 from smp_dfu_host import __version__
 from smp_dfu_host.cli.ble import ble
 from smp_dfu_host.cli.boot import boot
+from smp_dfu_host.cli.configuration import config
 from smp_dfu_host.cli.doctor import doctor
 from smp_dfu_host.cli.image import image
 from smp_dfu_host.cli.serve import serve
@@ -76,7 +77,7 @@ def main() -> None:
     """Be a firmware-update target: an SMP/MCUmgr server with MCUboot's slots as files."""
 
 
-for _command in (serve, slots, image, boot, ble, doctor):
+for _command in (serve, slots, image, boot, ble, config, doctor):
     main.add_command(_command)
 
 __all__ = ["main"]

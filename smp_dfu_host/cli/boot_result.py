@@ -9,7 +9,7 @@ from smp_dfu_host.mcuboot.options import BootResult
 def boot_facts(result: BootResult) -> list[Fact]:
     """Say what a boot did."""
     done = [Fact("" if number else "did", action) for number, action in enumerate(result.actions)]
-    flash = Fact("flash", f"{result.ops} operations")
+    flash = Fact("flash", f"{result.ops} operation{'' if result.ops == 1 else 's'}")
     if not result.ok:
         mend = "load one that does: smp-dfu-host slots load FILE --slot 0"
         return [*done, flash, Fact("result", f"no image boots; {mend}", "bold red")]

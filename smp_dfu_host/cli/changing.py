@@ -11,6 +11,15 @@ from smp_dfu_host.dispatch.lock import DfuLock, LockOwner
 from smp_dfu_host.store.slots import SlotStore
 
 
+class SlotNumber(click.IntRange):
+    """The number of a slot, counted through all images; named so that an error says what was wanted."""
+
+    name = "slot number"
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+
 @contextmanager
 def changing(config: Config) -> Iterator[SlotStore]:
     """Open the store and hold the DFU lock, so that no client interferes.

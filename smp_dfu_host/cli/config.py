@@ -67,13 +67,16 @@ def the_config(overrides: Iterable[tuple[str, object]] = ()) -> Config:
     Raises:
         ConfigError: If the file or an option cannot be used.
     """
-    given: Mapping[str, Path] = click.get_current_context().meta.get(_META, {})
     config = load(config_file())
-    if store := given.get("store"):
-        config = override(config, "store", store)
-    for dotted, value in overrides:
+    for dotted, value in (*shared_overrides(), *overrides):
         config = override(config, dotted, value)
     return config
+
+
+def shared_overrides() -> list[tuple[str, object]]:
+    """Return the options (dotted, with their values) that the shared command line options replace."""
+    given: Mapping[str, Path] = click.get_current_context().meta.get(_META, {})
+    return [("store", given["store"])] if given.get("store") else []
 
 
 def show(picture: RenderableType) -> None:

@@ -58,12 +58,17 @@ class Legend:
     looks: tuple[Look, ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        text = Text()
-        for look in self.looks:
-            text.append("   " if text else "")
-            text.append(look.plain if options.ascii_only else look.glyph, look.style)
-            text.append(f" {look.words}")
-        yield text
+        entries = [
+            Text.assemble((look.plain if options.ascii_only else look.glyph, look.style), f" {look.words}")
+            for look in self.looks
+        ]
+        rows: list[Text] = []
+        for entry in entries:  # a line break may stand between entries only: a glyph without its words says nothing
+            if rows and len(rows[-1]) + 3 + len(entry) <= options.max_width:
+                rows[-1] = Text.assemble(rows[-1], "   ", entry)
+            else:
+                rows.append(entry)
+        yield Text("\n").join(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.logging import RichHandler
 
 from smp_dfu_host.cli import render
-from smp_dfu_host.cli.config import shared_options, the_config
+from smp_dfu_host.cli.config import Command, shared_options, the_config
 from smp_dfu_host.cli.desk import Terminal
 from smp_dfu_host.cli.live import Board
 from smp_dfu_host.config import PAIRING_POLICIES, SECURITY_LEVELS, Config
@@ -41,15 +41,28 @@ class Endpoint(click.ParamType[tuple[str, int]]):
         return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+TARGET_OPTIONS = (
+    click.option("--name", help="The device's name, as it is advertised."),
+    click.option("--udp", type=Endpoint(), metavar="HOST:PORT", help="Serve UDP there; port 0 picks a free one."),
+    click.option("--serial", metavar="DEV", help="Serve a tty, such as /dev/ttyACM0."),
+    click.option("--pty", metavar="PATH", help="Make a pseudo terminal, linked to PATH, and serve it."),
+    click.option("--ble/--no-ble", default=None, help="Serve Bluetooth LE."),
+    click.option("--adapter", metavar="HCI", help="The Bluetooth adapter: hci1, its address, or the first that can."),
+    click.option("--ble-security", type=click.Choice(SECURITY_LEVELS), help="What a Bluetooth link must offer."),
+    click.option("--ble-pairing", type=click.Choice(("auto", *PAIRING_POLICIES)), help="How new centrals pair."),
+)
+"""What replaces options of the file; `overrides` reads them."""
+
+
+def target_options(command: Command) -> Command:
+    """Add the options that replace those of the file."""
+    for add in reversed(TARGET_OPTIONS):
+        command = add(command)
+    return command
+
+
 @click.command()
-@click.option("--name", help="The device's name, as it is advertised.")
-@click.option("--udp", type=Endpoint(), metavar="HOST:PORT", help="Serve UDP there; port 0 picks a free one.")
-@click.option("--serial", metavar="DEV", help="Serve a tty, such as /dev/ttyACM0.")
-@click.option("--pty", metavar="PATH", help="Make a pseudo terminal, linked to PATH, and serve it.")
-@click.option("--ble/--no-ble", default=None, help="Serve Bluetooth LE.")
-@click.option("--adapter", metavar="HCI", help="The Bluetooth adapter: hci1, its address, or the first that can.")
-@click.option("--ble-security", type=click.Choice(SECURITY_LEVELS), help="What a Bluetooth link must offer.")
-@click.option("--ble-pairing", type=click.Choice(("auto", *PAIRING_POLICIES)), help="How new centrals pair.")
+@target_options
 @click.option("--ready-fd", type=click.IntRange(min=0), metavar="N", help="Write the ready line there, not to stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Log packets, too.")
 @shared_options

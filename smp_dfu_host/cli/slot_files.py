@@ -7,7 +7,7 @@ import click
 
 from smp_dfu_host.cli import render_runs
 from smp_dfu_host.cli.boot_result import say_running
-from smp_dfu_host.cli.changing import changing, check_slot, say_next
+from smp_dfu_host.cli.changing import SlotNumber, changing, check_slot, say_next
 from smp_dfu_host.cli.config import json_option, shared_options, show, show_json, the_config
 from smp_dfu_host.cli.render import LOOKS, Fact, size_text
 from smp_dfu_host.cli.render_runs import BLANK, MATCHES, DiffRow, HistoryRow, Strip
@@ -139,7 +139,7 @@ def _diff_json(sides: tuple[Side, Side], runs: tuple[Run, ...]) -> dict[str, obj
 
 
 @click.command()
-@click.argument("slot", type=click.IntRange(min=0))
+@click.argument("slot", type=SlotNumber())
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @shared_options
 def export(slot: int, file: Path) -> None:
@@ -157,7 +157,7 @@ def export(slot: int, file: Path) -> None:
 
 
 @click.command("import")
-@click.argument("slot", type=click.IntRange(min=0))
+@click.argument("slot", type=SlotNumber())
 @click.argument("file", type=click.Path(path_type=Path))
 @shared_options
 def import_(slot: int, file: Path) -> None:

@@ -7,7 +7,7 @@ import click
 
 from smp_dfu_host.cli import render
 from smp_dfu_host.cli.boot_result import boot_json
-from smp_dfu_host.cli.changing import changing, check_slot, say_next
+from smp_dfu_host.cli.changing import SlotNumber, changing, check_slot, say_next
 from smp_dfu_host.cli.config import json_option, shared_options, show, show_json, the_config
 from smp_dfu_host.cli.explain import explanation, explanation_json
 from smp_dfu_host.cli.explain import verdict as said
@@ -187,7 +187,7 @@ def _say(store: SlotStore, text: str) -> None:
 
 
 @slots.command()
-@click.argument("slot", type=click.IntRange(min=0), required=False)
+@click.argument("slot", type=SlotNumber(), required=False)
 @shared_options
 def test(slot: int | None) -> None:
     """Have the image in SLOT run for one boot; without SLOT, that of the slot that does not run."""
@@ -198,7 +198,7 @@ def test(slot: int | None) -> None:
 
 
 @slots.command()
-@click.argument("slot", type=click.IntRange(min=0), required=False)
+@click.argument("slot", type=SlotNumber(), required=False)
 @shared_options
 def confirm(slot: int | None) -> None:
     """Keep the running image; with SLOT, have the image in that slot run from the next boot on."""
@@ -213,7 +213,7 @@ def confirm(slot: int | None) -> None:
 
 
 @slots.command()
-@click.argument("slot", type=click.IntRange(min=0), required=False)
+@click.argument("slot", type=SlotNumber(), required=False)
 @shared_options
 def erase(slot: int | None) -> None:
     """Erase SLOT; without SLOT, the slot that does not run."""
@@ -225,7 +225,7 @@ def erase(slot: int | None) -> None:
 
 @slots.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--slot", type=click.IntRange(min=0), metavar="N", help="Default: the slot that does not run.")
+@click.option("--slot", type=SlotNumber(), metavar="N", help="Default: the slot that does not run.")
 @click.option("--check/--no-check", default=True, help="Refuse what the boot loader would refuse (default).")
 @shared_options
 def load(file: Path, slot: int | None, check: bool) -> None:

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 UPLOAD = 1
 SYNC_SIZE = 64 * 1024
 """Bytes of an upload after which they are synced to the disk in the background."""
+_SHOWN_DIGITS = 16
+"""How much of a hash the log shows, as so many hexadecimal digits."""
 _UNSET = 0xFFFFFFFF
 """An `off` or `len` that counts as missing, as on Zephyr's 32-bit targets."""
 
@@ -59,7 +61,7 @@ class Upload(Body):
     """A part of an image; `len`, `sha`, `upgrade` and `image` count in the first one only."""
 
     image: Uint32 = 0
-    """Not looked at if there is one."""
+    """Not looked at if there is one, unless uploads name their slot: then it is the slot and one, or 0."""
     len: Uint32 | None = None
     off: Uint32 | None = None
     sha: bytes = b""
@@ -95,7 +97,13 @@ class ImageGroup(Group):
         self._store = services.store
         config = services.config.image
         self._check_upload, self._frugal = config.check_upload, config.frugal_list
-        self._uploads = Uploads(services.store, validate=config.validate_upload, check_address=config.check_address)
+        self._direct = config.direct_upload
+        self._uploads = Uploads(
+            services.store,
+            validate=config.validate_upload,
+            check_address=config.check_address,
+            direct=config.direct_upload,
+        )
         self._syncing: asyncio.Task[None] | None = None
 
     @read(0)
@@ -109,6 +117,8 @@ class ImageGroup(Group):
         """Schedule an image, or confirm the running one; then list the images."""
         with refusals(ImgRc.FLASH_WRITE_FAILED):
             slot = await asyncio.to_thread(self._store.set_state, request.hash, confirm=request.confirm)
+            which = request.hash.hex()[:_SHOWN_DIGITS] or "that runs"
+            log.info("%s: image %s is %s", context.peer, which, "confirmed" if request.confirm else "to be tested")
             if slot is not None:
                 await self._tell(Event.IMG_DFU_CONFIRMED, DfuConfirmed(context.peer, slot // SLOTS_OF_IMAGE, slot))
             return await self._list(await asyncio.to_thread(self._store.slots))
@@ -142,6 +152,7 @@ class ImageGroup(Group):
                 if not isinstance(exc, SlotRefusal) or exc.fault is not Fault.IN_USE:
                     await self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(exc)))
                 raise
+        log.info("%s: slot %s is erased", context.peer, slot)
         return Body()
 
     @read(6)
@@ -160,7 +171,9 @@ class ImageGroup(Group):
     async def _slot_fields(self, image: int, slot: int) -> Mapping[str, object]:
         number = image * SLOTS_OF_IMAGE + slot
         fields: dict[str, object] = {"slot": slot, "size": self._store.layout.size(number)}
-        if self._store.takes_upload(number):
+        if self._direct:
+            fields["upload_image_id"] = number + 1
+        elif self._store.takes_upload(number):
             fields["upload_image_id"] = image
         await self.services.hooks.notify(Event.IMG_SLOT_INFO_SLOT, SlotFields(image, number, fields))
         return fields
@@ -217,6 +230,7 @@ class ImageGroup(Group):
         await self._tell(Event.IMG_DFU_STARTED, DfuStarted(context.peer, step.image, step.slot, step.size))
         if self._check_upload and await asyncio.to_thread(self._uploads.holds, step):
             await asyncio.to_thread(self._uploads.skip, step)
+            log.info("%s: upload to slot %s done, the image is there already", context.peer, step.slot)
             return True
         await asyncio.to_thread(self._uploads.begin, step, context.peer.owner, self.services.lock.counter)
         return False

@@ -79,7 +79,8 @@ class DfuMcumgr:
 
     def _confirm(self) -> None:
         try:
-            self._services.store.confirm_running()
+            if self._services.store.confirm_running():
+                log.info("the running image is confirmed: [dfu] confirm_at_start")
         except StoreError as exc:
             log.error("cannot confirm the running image: %s", exc)  # noqa: TRY400  (no fault of the code)
 

@@ -62,12 +62,14 @@ class Admission:
         store: Where it is to go.
         validate: Whether to refuse what the boot loader would refuse later.
         check_address: Whether to refuse an image that is built for another slot.
+        direct: Whether `image` names a slot; there is one image then.
     """
 
-    def __init__(self, store: SlotStore, *, validate: bool, check_address: bool = True) -> None:
+    def __init__(self, store: SlotStore, *, validate: bool, check_address: bool = True, direct: bool = False) -> None:
         self._store = store
         self._validate = validate
         self._checks_address = check_address
+        self._direct = direct
 
     def check(self, chunk: Chunk) -> None:
         """Check what can be seen from the request alone.
@@ -93,7 +95,7 @@ class Admission:
             SlotRefusal: If no slot is free, or the image does not fit it.
         """
         layout = self._store.layout
-        slot = self._store.upload_slot(chunk.image if layout.images > 1 else 0)
+        slot = self._slot(chunk.image)
         size, limit = chunk.size or 0, layout.size(slot) - self._store.image_base(slot)
         if size > limit:
             raise SlotRefusal(Fault.TOO_LARGE, f"{size} bytes, slot {slot} has {limit}")
@@ -106,6 +108,15 @@ class Admission:
         if self._validate:
             self._check_bootable(header, slot, size)
         return Step(proceed=True, off=0, slot=slot, size=size, sha=chunk.sha)
+
+    def _slot(self, image: int) -> int:
+        """Return the slot that `image` leads to; in a device with one image it is not looked at, or a slot and one."""
+        if self._store.layout.images > 1:
+            return self._store.upload_slot(image)
+        slot = self._store.upload_slot()
+        if self._direct and image not in (0, slot + 1):
+            raise SlotRefusal(Fault.NO_SLOT, f"image {image}: slot {slot} takes an upload, by 0 or {slot + 1}")
+        return slot
 
     def _check_address(self, header: ImageHeader, slot: int) -> None:
         mode, address = self._store.options.mode, self._store.layout.slot_address(slot)

@@ -78,7 +78,8 @@ def _factory(config: ImageConfig, image: int) -> tuple[str, Path | None]:
 
 def _read(name: str, path: Path | None, options: BootOptions, image: int) -> bytes:
     if path is None and options.keys:
-        raise ConfigError(f"{name} is missing: with bootloader.keys, slot 0 needs an image signed by one of them")
+        slot = image * SLOTS_OF_IMAGE
+        raise ConfigError(f"{name} is missing: with bootloader.keys, slot {slot} needs an image signed by one of them")
     if path is None:
         return built_in(options, image)
     try:

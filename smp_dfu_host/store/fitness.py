@@ -14,6 +14,7 @@ from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.context import BootContext, ImageState
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import (
+    IMAGE_MAGIC,
     ImageFlag,
     ImageHeader,
     ImageInvalid,
@@ -84,7 +85,8 @@ class Fitness:
         try:
             header = read_header(self._area, self._base)
             if not header.present:
-                raise SlotRefusal(Fault.BAD_HEADER, f"header magic is 0x{header.magic:08x}")
+                why = f"header magic is 0x{header.magic:08x}, not 0x{IMAGE_MAGIC:08x}; was it signed with imgtool?"
+                raise SlotRefusal(Fault.BAD_HEADER, why)
             self._check_place()
             self.check_header(header)
             if self._trusted:

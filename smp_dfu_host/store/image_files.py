@@ -14,7 +14,10 @@ sample/.../ZipPackage.java.
 
 import io
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,13 @@ MANIFEST = "manifest.json"
 DEFAULT_SLOT = 1
 """Where a file of a package goes unless its manifest says otherwise; the number of the slot in its pair."""
 _ERASED = 0xFF
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
+    RuntimeError,  # encrypted
+    NotImplementedError,  # a compression that is not known
+    ValueError,  # offsets outside of the file, names that are no text
+)
+"""What zipfile raises for a package that is damaged or too new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,8 @@ def destinations(
         if asked is not None and asked // 2 != image:
             continue
         if image >= slots // 2:
-            raise StoreError(f"the package has an image {image}, the store has {slots // 2}, counted from 0")
+            there = "image 0 only" if slots == 2 else f"images 0 to {slots // 2 - 1}"
+            raise StoreError(f"the package is for an image {image}, the store has {there} ([bootloader] images)")
         slot = free(image) if asked is None else asked
         found.append((slot, _built_for(slot, [each for each in files if (each.image or 0) == image])))
     if not found:
@@ -214,8 +225,7 @@ def _package(path: Path, data: bytes, erased: int) -> tuple[ImageFile, ...]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = _manifest(path, _member(path, archive, MANIFEST))
             return tuple(_entry(path, archive, entry, erased) for entry in entries)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as exc:
-        # RuntimeError: encrypted; NotImplementedError: a compression that is not known.
+    except _UNREADABLE as exc:
         raise StoreError(f"{path}: not readable as a ZIP package: {exc}") from exc
 
 

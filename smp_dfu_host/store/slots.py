@@ -121,8 +121,11 @@ class SlotStore(SlotReader):
                 raise StoreError(f"the trailer of slot {slot} is damaged and takes no mark: erase the slot")
             return slot if slot == active else None
 
-    def confirm_running(self, image: int = 0) -> None:
+    def confirm_running(self, image: int = 0) -> bool:
         """Confirm the running image, as an application does for itself (Zephyr's boot_write_img_confirmed).
+
+        Returns:
+            Whether that changed anything; False if it was confirmed already.
 
         Raises:
             StoreError: If no image runs, or its trailer does not take it.
@@ -133,8 +136,10 @@ class SlotStore(SlotReader):
                 raise StoreError("no image runs that could be confirmed")
             before = areas[slot].generation
             self.bootloader(areas).set_next(image, slot % SLOTS_OF_IMAGE, active=True, confirm=True)
-            if areas[slot].generation != before:
+            changed = areas[slot].generation != before
+            if changed:
                 files[slot].sync()
+            return changed
 
     def erase(self, slot: int) -> None:
         """Erase a slot; a schedule in it is cancelled, an upload is forgotten.

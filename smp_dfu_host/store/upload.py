@@ -121,6 +121,7 @@ class Uploads:
         store: Where uploads go.
         validate: Refuse what the boot loader would refuse later (`[image] validate_upload`).
         check_address: Refuse what is built for another slot (`[image] check_address`).
+        direct: Let uploads name their slot (`[image] direct_upload`).
         boot: Returns the host's boot id.
     """
 
@@ -130,11 +131,12 @@ class Uploads:
         *,
         validate: bool = True,
         check_address: bool = True,
+        direct: bool = False,
         boot: Callable[[], bytes] = boot_id,
     ) -> None:
         self._store = store
         self._validate = validate
-        self._admission = Admission(store, validate=validate, check_address=check_address)
+        self._admission = Admission(store, validate=validate, check_address=check_address, direct=direct)
         self._boot = boot
         self._session: _Session | None = None
         self._lock = threading.Lock()

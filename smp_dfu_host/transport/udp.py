@@ -173,12 +173,12 @@ class UdpTransport:
                 host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
             )
         except (socket.gaierror, UnicodeError) as exc:
-            raise TransportError(f"udp {host}: not a known host name or address; try --udp 127.0.0.1:{port}") from exc
+            raise TransportError(f"{host}: not a known host name or address; try --udp 127.0.0.1:{port}") from exc
         family, kind, protocol, _, address = found[0]
         try:
             return _bound(family, kind, protocol, address)
         except OSError as exc:
-            raise TransportError(f"udp {host}:{port}: {explain(exc)}") from exc
+            raise TransportError(f"{host}:{port}: {explain(exc)}") from exc
 
 
 class _Endpoint(asyncio.DatagramProtocol):

@@ -106,6 +106,8 @@ class RawCentral:
         """Handle of its subscription."""
         self.notifications: list[bytes] = []
         self.closed = asyncio.Event()
+        self.killed = False
+        """True after `die`."""
 
     async def connect(self, to: int, timeout_s: float = 10) -> Self:
         """Connect to a controller that advertises."""
@@ -150,12 +152,14 @@ class RawCentral:
     def close(self) -> None:
         """Disconnect; closing the socket does not do it, once bluetoothd has bonded and looks at our end too."""
         if not self.closed.is_set():
+            self.closed.set()
             with suppress(OSError):  # the controller has gone
                 hang_up(self._controller)
         self.die()
 
     def die(self) -> None:
         """End as when the process is killed: the kernel closes the socket, and the link may stay."""
+        self.killed |= not self.closed.is_set()
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock)
             self._sock.close()

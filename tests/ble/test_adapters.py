@@ -8,11 +8,15 @@ import pytest
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import BleTransport
+from tests import target as targets
 from tests.ble.conftest import CENTRAL, HELLO, NAME, SERVER, EchoInbox, forget_devices
 from tests.ble.raw_central import RawCentral, shown
 from tests.target import running, start
 
 pytestmark = pytest.mark.ble
+
+EMULATED_S = 240.0
+"""Time-out of what the emulated processor has to compute: starting Python twice."""
 
 
 def another(adapter: str) -> BleTransport:
@@ -41,8 +45,11 @@ async def test_a_second_target_that_is_told_no_adapter_takes_the_next(transport:
 
 
 @pytest.mark.slow
-async def test_a_target_that_was_killed_is_followed_by_the_next(tmp_path: Path) -> None:
+async def test_a_target_that_was_killed_is_followed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """bluetoothd removes what the dead one registered, and takes the same handles again."""
+    monkeypatch.setattr(targets, "READY_S", EMULATED_S)
     await forget_devices()
     config = tmp_path / "target.toml"
     config.write_text('store = "store"\ntransport.ble = { enabled = true, adapter = "hci0" }\n')
@@ -51,7 +58,7 @@ async def test_a_target_that_was_killed_is_followed_by_the_next(tmp_path: Path) 
         handles = await central.discover()
         await first.kill()
         async with running(config):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(EMULATED_S):
                 await central.closed.wait()
             async with await RawCentral(CENTRAL).connect(SERVER) as again:
                 assert await again.discover() == handles

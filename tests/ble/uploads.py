@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from smp_dfu_host.mcuboot.image import ImageVersion
 from smp_dfu_host.server import Server
 from smp_dfu_host.store.factory import make_image
 from smp_dfu_host.store.layout import Layout
-from tests.ble.conftest import CENTRAL, SERVER
+from smp_dfu_host.transport.ble import hci
+from tests.ble.conftest import CENTRAL, SERVER, eventually
 from tests.ble.raw_central import RawCentral
 from tests.client import Client
 
+CONNECT_S = 8.0
+ATTEMPTS = 5
 ANSWER_S = 30.0
 """Longest wait for an answer on the emulated processor."""
 
@@ -63,13 +67,47 @@ class RawChannel:
 
 @asynccontextmanager
 async def phone(controller: int = CENTRAL, to: int = SERVER) -> AsyncIterator[tuple[Client, RawCentral]]:
-    """Connect, pair or encrypt, and subscribe, as an app does."""
-    async with await RawCentral(controller).connect(to, timeout_s=ANSWER_S) as central:
-        try:
-            await central.setup()
-        except (OSError, TimeoutError) as exc:
-            raise LostError(f"{type(exc).__name__} {exc}") from exc
+    """Connect, pair or encrypt, and subscribe, as an app does; return when the link is down, unless it was killed."""
+    async with await connected(controller, to) as central:
         yield Client(RawChannel(central), timeout_s=ANSWER_S), central
+    if not central.killed:
+        await eventually(lambda: fallen(to))  # the next connection would be one over the same link
+
+
+async def connected(controller: int, to: int) -> RawCentral:
+    """Connect and set up, trying again as apps do.
+
+    bluetoothd has the controller connect, too, to what it is bonded with. While it does, nobody else can, and a link
+    that it gives up falls. btvirt reports an advertiser once a scan; when that was overheard, the attempt never ends,
+    and the controller is turned off and on.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            central = await RawCentral(controller).connect(to, timeout_s=CONNECT_S)
+        except TimeoutError:
+            await restart(controller)
+            continue
+        try:
+            return await central.setup()
+        except (OSError, TimeoutError) as exc:
+            print(f"attempt {attempt + 1} to connect: {type(exc).__name__} {exc}")
+            central.close()
+            await asyncio.sleep(1)  # what bluetoothd does meanwhile has no event here
+    raise LostError(f"no connection in {ATTEMPTS} attempts")
+
+
+async def restart(controller: int) -> None:
+    """Turn a controller off and on."""
+    for state in ("off", "on"):
+        process = await asyncio.create_subprocess_exec(
+            *("btmgmt", "--index", str(controller), "power", state), stdin=DEVNULL, stdout=DEVNULL
+        )
+        await process.wait()
+
+
+async def fallen(to: int) -> bool:
+    """Tell whether nobody is connected to a controller, as the kernel has it."""
+    return not hci.incoming(f"hci{to}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import pytest
 from rich.cells import cell_len
 
+from smp_dfu_host.cli.boot_result import boot_facts
+from smp_dfu_host.mcuboot.options import BootResult
 from smp_dfu_host.store.occupancy import occupied
 from tests.cli.conftest import SMALL, Cli
 
@@ -14,6 +16,15 @@ def test_boot_says_what_it_did(cli: Cli) -> None:
     assert result.exit_code == 0
     for words in ("swapping", "operations", "version 2.0.0 runs from slot 0"):
         assert words in result.stdout
+
+
+@pytest.mark.parametrize(("ops", "said"), [(0, "0 operations"), (1, "1 operation"), (2, "2 operations")])
+def test_flash_operations_are_counted_in_words(ops: int, said: str) -> None:
+    result = BootResult(
+        ok=False, stopped=None, pre_swap_type=(), swap_type_done=(), active_slots=(None,), image_off=None, header=None,
+        nv=(), ops=ops, actions=(),
+    )  # fmt: skip
+    assert said in [fact.text for fact in boot_facts(result)]
 
 
 def test_slots_of_all_images_are_counted_through(cli: Cli) -> None:

@@ -56,6 +56,14 @@ def test_diff_without_a_difference_has_no_table() -> None:
     assert "[a]" in text
 
 
+@pytest.mark.parametrize("width", range(16, 90))
+def test_legend_breaks_between_entries_only(width: int) -> None:
+    legend = render_runs.Legend((*LOOKS.values(), SAME_END, OTHER_END, NO_BOOT))
+    text = [line.rstrip() for line in lines(legend, width)]
+    found = [entry for line in text for entry in line.split("   ")]
+    assert found == [f"{look.glyph} {look.words}" for look in legend.looks]
+
+
 def test_cuts_show_the_ends_that_are_not_the_same() -> None:
     rows = [CutRow(1, 9, SAME_END, ""), CutRow(10, 10, OTHER_END, "1.0.0 runs"), CutRow(11, 12, NO_BOOT, "it hangs")]
     text = "\n".join(lines(render_runs.cuts([Fact("cuts", "12")], rows), 80))

@@ -171,7 +171,7 @@ def test_load_takes_the_package_of_the_phone_apps(cli: Cli) -> None:
 def test_load_of_a_package_for_other_images_is_refused(cli: Cli) -> None:
     result = cli("slots", "load", cli.package({"app.bin": {}, "net.bin": {"image_index": "1"}}))
     assert result.exit_code == 1
-    assert "has an image 1, the store has 1" in result.stderr
+    assert "is for an image 1, the store has image 0 only" in result.stderr
     assert cli.json("slots")["slots"][1]["version"] is None
 
 

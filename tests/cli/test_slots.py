@@ -247,3 +247,11 @@ def test_two_images_are_drawn_and_packages_fill_both(cli: Cli) -> None:
         assert words in text
     said = cli.json("slots", "diff", "1", "3")
     assert [run["match"] for run in said["runs"]] == ["same", "differs"]
+
+
+@pytest.mark.parametrize("command", [("test",), ("confirm",), ("erase",), ("export", "x.bin"), ("import", "x.bin")])
+def test_slot_that_is_no_number_is_called_so(cli: Cli, command: tuple[str, ...]) -> None:
+    name, *file = command
+    result = cli("slots", name, "first", *file)
+    assert result.exit_code == 2
+    assert "'first' is not a valid slot number" in result.stderr

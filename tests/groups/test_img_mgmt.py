@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,25 @@ async def test_erase_takes_the_slot_that_does_not_run(bench: GroupBench, tmp_pat
     assert await bench.ask(WRITE, ERASE) == {}
     assert slot_bytes(tmp_path, 1) == b"\xff" * SLOT
     assert await bench.ask(WRITE, ERASE, {"slot": 1}) == {}
+
+
+async def test_log_says_what_clients_change(bench: GroupBench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await upload(bench)
+    await upload(bench)
+    await bench.ask(WRITE, STATE, {"hash": hash_of(NEW)})
+    await bench.ask(WRITE, ERASE)
+    await bench.ask(WRITE, STATE, {"confirm": True})
+    said = [message.removeprefix(f"{UDP}: ") for message in caplog.messages]
+    assert said == [
+        f"upload of {len(NEW)} bytes to slot 1",
+        "upload to slot 1 done",
+        f"upload of {len(NEW)} bytes to slot 1",
+        "upload to slot 1 done, the image is there already",
+        f"image {hash_of(NEW).hex()[:16]} is to be tested",
+        "slot 1 is erased",
+        "image that runs is confirmed",
+    ]
 
 
 async def test_erase_of_the_running_slot_keeps_the_upload(bench: GroupBench) -> None:

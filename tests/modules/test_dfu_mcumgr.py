@@ -390,6 +390,14 @@ def test_4_running_image_is_confirmed_at_start() -> None:
     assert Rig().store.calls == ["confirm"]
 
 
+def test_4_confirmation_is_logged_if_it_changed_anything(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig = Rig()
+    rig.main_ready()
+    assert rig.store.calls == ["confirm", "confirm"]
+    assert caplog.messages == ["the running image is confirmed: [dfu] confirm_at_start"]
+
+
 def test_4_running_image_is_confirmed_after_a_reset_too() -> None:
     rig = Rig()
     rig.module.reset_done()

@@ -179,7 +179,7 @@ def test_package_goes_to_the_free_slot_of_each_image() -> None:
     files = [ImageFile("a", b"x", None, 0, 1), ImageFile("b", b"y", None, 1, 1)]
     assert destinations(files, None, other, 4) == [(1, files[0]), (3, files[1])]
     assert destinations(files, 2, other, 4) == [(2, files[1])]
-    with pytest.raises(StoreError, match="has an image 1, the store has 1"):
+    with pytest.raises(StoreError, match=r"is for an image 1, the store has image 0 only \(\[bootloader\] images\)"):
         destinations(files, None, other, 2)
     with pytest.raises(StoreError, match="nothing for slot 4"):
         destinations(files, 4, other, 6)
@@ -197,4 +197,29 @@ def test_package_that_is_no_zip_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(io.BytesIO(b"PK\x03\x04rest").getvalue())
     with pytest.raises(StoreError, match="not readable as a ZIP package"):
+        read_files(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_package_whose_compressed_bytes_are_damaged_is_refused(tmp_path: Path, method: int) -> None:
+    # found by fuzzing: zlib.error and LZMAError went through
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("manifest.json", json.dumps(listed({"file": "a.bin"})))
+    data = bytearray(made.getvalue())
+    start = 30 + len("manifest.json")
+    data[start : start + 12] = b"\xff" * 12
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(StoreError, match=r"a\.zip: not readable as a ZIP package"):
+        read_files(tmp_path / "a.zip")
+
+
+def test_package_with_a_directory_elsewhere_is_refused(tmp_path: Path) -> None:
+    # found by fuzzing: ValueError "negative seek value" went through
+    path = package(tmp_path / "a.zip", {"a.bin": FIRST}, listed({"file": "a.bin"}))
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 16 : end + 20] = (0xFFFF).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"a\.zip: not readable as a ZIP package"):
         read_files(path)

@@ -125,10 +125,10 @@ def test_confirm_running_confirms_a_tested_image(tmp_path: Path) -> None:
     slots.load(1, NEW)
     slots.set_state(hash_of(NEW), confirm=False)
     slots.boot()
-    slots.confirm_running()
+    assert slots.confirm_running()
     assert flags(slots) == {0: "active confirmed", 1: ""}
     before = slot_bytes(tmp_path, 0)
-    slots.confirm_running()
+    assert not slots.confirm_running()
     assert slot_bytes(tmp_path, 0) == before
 
 

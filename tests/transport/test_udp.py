@@ -186,7 +186,7 @@ async def test_close_twice_is_harmless_and_frees_the_port() -> None:
 async def test_port_in_use_says_which_and_what_to_do() -> None:
     async with serving(UdpTransport(ANY, 2475)) as (_, _, port):
         second = UdpTransport(UdpConfig(True, "127.0.0.1", port), 2475)
-        with pytest.raises(TransportError, match=rf"udp 127\.0\.0\.1:{port}: the port is in use.*--udp 127\.0\.0\.1:0"):
+        with pytest.raises(TransportError, match=rf"^127\.0\.0\.1:{port}: the port is in use.*--udp 127\.0\.0\.1:0"):
             await second.open(RecordingInbox())
         await second.close()
 

@@ -244,12 +244,14 @@ class Bus(message_bus.MessageBus):
 
     async def close(self) -> None:
         """Disconnect; can be called twice."""
-        if not self._user_disconnect and not self._disconnected:
-            self.disconnect()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self.lost()
-        self._release()
+        try:
+            if not self._user_disconnect and not self._disconnected:
+                self.disconnect()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self.lost()
+        finally:
+            self._release()
 
     def _release(self) -> None:
         if writer := getattr(self, "_writer", None):

@@ -6,7 +6,7 @@
 A central gets its socket when it subscribes (AcquireNotify). One that comes back bonded is subscribed already, and
 opens none (bluez src/gatt-database.c, gatt_ccc_write_cb); nor has one whose socket bluetoothd closed when another
 central left (BlueZ issue 1452). PropertiesChanged reaches those, and everybody else: so it is sent while nobody else is
-connected and nobody can come in, and the next one when bluetoothd has taken the last.
+connected and nobody can come in, and no more of it than bluetoothd takes.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -27,6 +27,9 @@ from smp_dfu_host.transport.ble.link import MIN_MTU
 log = logging.getLogger(__name__)
 
 PING = "org.freedesktop.DBus.Peer.Ping"
+UNASKED = 16
+"""So many PropertiesChanged go out before bluetoothd is asked whether it has taken them: the bus itself would keep
+megabytes for it, and an answer for each costs more than the notification."""
 REFUSED = "org.bluez.Error.Failed"
 """The error of AcquireNotify that makes bluetoothd try nothing else."""
 
@@ -63,6 +66,7 @@ class Notifier:
         self._policy = policy
         self._directed = directed
         self._channels: dict[str, Channel] = {}
+        self._unasked = 0
 
     async def notify(self, path: str, value: bytes) -> None:
         """Send one notification to one central; return when the next may follow.
@@ -82,7 +86,10 @@ class Notifier:
             await self._bus.send(self._characteristic.changed(value, self._devices.owner))
         except (OSError, EOFError) as exc:
             raise TransportError(f"ble {self._devices.address(path)}: {exc}") from exc
-        await self._bus.ask("/", PING)
+        self._unasked += 1
+        if self._unasked == UNASKED:
+            self._unasked = 0
+            await self._bus.ask("/", PING)
 
     def called(self, message: Message) -> bool:
         """Take AcquireNotify: dbus-next's own dispatch would leave the passed descriptor open."""

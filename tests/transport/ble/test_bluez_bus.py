@@ -89,8 +89,8 @@ async def test_an_error_answer_is_raised_with_its_name(bus: Bus) -> None:
 
 @needs_dbus
 async def test_no_answer_is_an_error_after_a_while(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bluez_bus, "ANSWER_S", 0.01)
     silent = await Bus.open()
+    monkeypatch.setattr(bluez_bus, "ANSWER_S", 0.01)
     silent.add_message_handler(lambda message: message.member == "Silence")
     assert silent.unique_name is not None
     with pytest.raises(BusError, match=r"no answer to Silence within 0\.01 s"):

@@ -26,6 +26,7 @@ async def test_without_a_socket_the_reply_goes_by_properties_changed(rig: Rig) -
     for number in range(1000):
         await link.send(message(struct.pack(">I", number)))
     await until(lambda: len(rig.daemon.notified) == 1000)
+    await rig.daemon.heard()
     assert rig.daemon.notified == [message(struct.pack(">I", number)) for number in range(1000)]
 
 
@@ -72,6 +73,7 @@ async def test_a_central_without_a_socket_is_dropped_beside_others(rig: Rig, cap
         with pytest.raises(TransportError, match="others would hear it"):
             await (await written(rig, second)).send(HELLO)
         await until(lambda: not rig.daemon.devices[second].connected)
+        await rig.daemon.heard()
         assert rig.daemon.notified == []
         assert "ble AA:00:00:00:00:02: disconnected, it has no notification socket" in caplog.text
 
@@ -86,6 +88,7 @@ async def test_nobody_else_gets_in_while_a_central_is_notified_without_a_socket(
     second = rig.connect(2)
     await until(lambda: not rig.daemon.devices[second].connected)
     await link.send(HELLO)
+    await rig.daemon.heard()
     assert rig.daemon.notified == [HELLO, HELLO]
     assert rig.inbox.present == [link]
     rig.daemon.disconnect(first)
@@ -101,6 +104,7 @@ async def test_others_get_in_again_when_it_subscribes(rig: Rig) -> None:
         await until(lambda: rig.daemon.advertisement)
         await link.send(HELLO)
         assert sock.recv(100) == HELLO
+    await rig.daemon.heard()
     assert rig.daemon.notified == [HELLO]
 
 
@@ -122,6 +126,7 @@ async def test_a_notification_waits_until_a_central_that_slipped_in_has_left(
     assert rig.daemon.notified == [HELLO]
     leave(second)
     await sending
+    await rig.daemon.heard()
     assert rig.daemon.notified == [HELLO, HELLO]
 
 
@@ -159,6 +164,7 @@ async def test_what_waited_does_not_go_to_the_next_connection_of_the_same_centra
     rig.connect(1)
     with pytest.raises(TransportError, match="not notified"):
         await sending
+    await rig.daemon.heard()
     assert rig.daemon.notified == [HELLO]
 
 
@@ -175,6 +181,7 @@ async def test_a_full_bus_is_waited_for(rig: Rig) -> None:
     link = await written(rig, rig.connect())
     sent = [message(struct.pack(">I", number) * 616) for number in range(40)]
     await asyncio.gather(*map(link.send, sent))
+    await rig.daemon.heard()
     assert b"".join(rig.daemon.notified) == b"".join(sent)
 
 
@@ -187,4 +194,5 @@ async def test_where_the_kernel_does_not_tell_any_device_may_hear(rig: Rig, monk
     await rig.daemon.heard()
     with pytest.raises(TransportError, match="others would hear it"):
         await link.send(HELLO)
+    await rig.daemon.heard()
     assert rig.daemon.notified == [HELLO]

@@ -1,0 +1,81 @@
+"""Fuzz: `scripts/fuzz TARGET SECONDS`; TARGET `all` is every target for so long each, `--list` names them.
+
+An input that raises anything that is not documented, that takes more than a second, or after which the process keeps
+growing, is a finding: its bytes are written to `.fuzz/TARGET/`, the traceback is printed, and the exit status is 1.
+What was learnt stays in `.fuzz/TARGET/corpus` for the next time. A finding belongs into tests/fuzz/found/TARGET/ and
+then into a test of its own. `--json` prints the counts as JSON, too.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.fuzz.targets import TARGETS
+
+FOLDER = Path(__file__).parents[2] / ".fuzz"
+BACKSTOP_S = 30
+"""libFuzzer ends an input that takes longer; shorter hangs are the guard's, which counts CPU time."""
+MEMORY_MB = 2048
+_UNITS = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
+_PEAK = re.compile(r"stat::peak_rss_mb:\s*(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out of one target."""
+
+    target: str
+    executions: int
+    peak_mb: int
+    """Most resident memory, in MiB; the fuzzer's and its corpus included."""
+    status: int
+    """Exit status of the engine; 0: no finding."""
+
+    def __str__(self) -> str:
+        found = (
+            "no finding" if self.status == 0 else f"A FINDING (status {self.status}), see above and .fuzz/{self.target}"
+        )
+        return f"fuzz {self.target}: {self.executions} executions, {self.peak_mb} MiB at most, {found}"
+
+
+def fuzz(name: str, seconds: int, folder: Path = FOLDER) -> Outcome:
+    """Fuzz one target for so many seconds."""
+    options = [f"-max_total_time={seconds}", f"-timeout={BACKSTOP_S}", f"-rss_limit_mb={MEMORY_MB}"]
+    command = [sys.executable, "-m", "tests.fuzz.engine", name, str(folder / name), *options, "-print_final_stats=1"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    said = done.stdout + done.stderr
+    if done.returncode != 0:
+        print("\n".join([line for line in said.splitlines() if not line.startswith(("INFO:", "#"))][-60:]))
+    counted, peak = _UNITS.search(said), _PEAK.search(said)
+    return Outcome(name, int(counted[1]) if counted else 0, int(peak[1]) if peak else 0, done.returncode)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
+    parser.add_argument("target", nargs="?", default="all", choices=[*TARGETS, "all"])
+    parser.add_argument("seconds", nargs="?", type=int, default=60)
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON at the end")
+    parser.add_argument("--list", action="store_true", help="say what there is to fuzz")
+    options = parser.parse_args(arguments)
+    if options.list:
+        print("\n".join(f"{name:10} {target.about}" for name, target in TARGETS.items()))
+        return 0
+    outcomes = []
+    for name in TARGETS if options.target == "all" else [options.target]:
+        outcomes.append(fuzz(name, options.seconds))
+        print(outcomes[-1], flush=True)
+    findings = [outcome for outcome in outcomes if outcome.status != 0]
+    print(f"fuzz: {sum(outcome.executions for outcome in outcomes)} executions, {len(findings)} findings")
+    if options.json:
+        print(json.dumps([asdict(outcome) for outcome in outcomes]))
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Requests of any bytes to a router with all groups, on a real store.
+
+Every request up to and including the one that stops its packet gets exactly one answer, with its own sequence number,
+and none makes the router say "failed". The device is made anew whenever an input has changed its files, so that every
+finding can be had again from its input alone.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import cbor2
+
+from smp_dfu_host.dispatch.events import ModuleState, ModuleStateEvent
+from smp_dfu_host.dispatch.lock import DfuLock
+from smp_dfu_host.dispatch.router import Router
+from smp_dfu_host.errors import WireError
+from smp_dfu_host.modules.dfu_mcumgr import DfuMcumgr
+from smp_dfu_host.server import group_kinds
+from smp_dfu_host.store.settings import Settings
+from smp_dfu_host.store.slots import SlotStore
+from smp_dfu_host.wire.header import Header, Op
+from smp_dfu_host.wire.message import Request, requests
+from tests.fakes import Bench, FakeLink, FakeStore
+from tests.fuzz.recorded import frames
+from tests.fuzz.wire import cut, sewn
+from tests.store.builders import FLASH, config, hash_of, image
+
+RUNNING, UPDATE = image((1, 0, 0)), image((2, 0, 0), b"another payload" * 20)
+SECTIONS: dict[str, Any] = {
+    "flash": FLASH,
+    "image": {"factory": "factory.bin"},
+    "transport": {"udp": {"enabled": True}},
+    "fs": {"folder": "files"},
+    "shell": {"command": [{"name": "yes", "run": ["true"], "arguments": [".*"]}]},
+    "settings": {"roots": ["app", "zephyr"]},
+}
+
+
+def whole_requests(packet: bytes) -> list[Request]:
+    """Return the requests of a packet up to where it holds no more headers."""
+    found: list[Request] = []
+    with suppress(WireError):
+        found.extend(requests(packet))  # what came before the error is kept
+    return found
+
+
+def check_answers(packet: bytes, replies: list[bytes]) -> None:
+    """Demand one answer for each request up to and including the one that stops the packet, in order."""
+    sent = whole_requests(packet)
+    stops = [bare_rc(reply) != 0 for reply in replies]
+    served = stops.index(True) + 1 if True in stops else len(sent)
+    assert len(replies) == served, f"{len(replies)} answers, {len(sent)} requests, {served} to be answered"
+    for request, reply in zip(sent, replies, strict=False):
+        asked, header = request.header, Header.parse(reply)
+        assert len(reply) == Header.SIZE + header.length
+        assert (header.sequence, header.group, header.command) == (asked.sequence, asked.group, asked.command)
+        assert header.op == (Op.READ_RSP if asked.op == Op.READ else Op.WRITE_RSP)
+
+
+def bare_rc(reply: bytes) -> int:
+    """Return the `rc` of a reply that is an error of SMP's own; 0 for others."""
+    body = cbor2.loads(reply[Header.SIZE :], str_errors="replace")
+    return int(body.get("rc", 0))
+
+
+def changes(packet: bytes) -> bool:
+    """Tell whether serving a packet may leave anything changed."""
+    return any(request.header.op == Op.WRITE and request.fault is None for request in whole_requests(packet))
+
+
+class Device:
+    """All groups behind a router, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._made, self._kept = folder / "made", folder / "kept"
+        self._kinds = group_kinds()
+        self._kept.mkdir(parents=True)
+        (self._kept / "files").mkdir()
+        (self._kept / "files" / "a.txt").write_bytes(b"a file that is there")
+        (self._kept / "factory.bin").write_bytes(RUNNING)
+        SlotStore(config(self._kept, **SECTIONS)).boot()
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the device as it was at first."""
+        shutil.rmtree(self._made, ignore_errors=True)
+        shutil.copytree(self._kept, self._made)
+        made = config(self._made, **SECTIONS)
+        store = SlotStore(made)
+        settings, lock = Settings(store.layout.settings), DfuLock(store.layout.lock)
+        self._parts = Bench(config=made, store=cast("FakeStore", store), settings=settings, lock=lock)
+        services = self._parts.services
+        DfuMcumgr(services)
+        self._router = Router([kind(services) for kind in self._kinds], self._parts.hooks, self._parts.stats)
+        self._parts.events.submit(ModuleStateEvent("main", ModuleState.READY))
+        self._parts.clock.advance()
+
+    async def ask(self, packet: bytes) -> list[bytes]:
+        """Return the replies to a packet."""
+        return [reply async for reply in self._router.respond(FakeLink(buf_size=1024), packet)]
+
+    async def serve(self, packets: list[bytes]) -> None:
+        """Serve packets and check their answers; afterwards the device is as before."""
+        try:
+            for packet in packets:
+                check_answers(packet, await self.ask(packet))
+            assert self.failures == 0, "a request failed in a way that is not documented; the log has the traceback"
+        finally:
+            self._parts.clock.advance(60)  # files that were read are closed
+            if any(map(changes, packets)):
+                self.renew()
+
+    @property
+    def failures(self) -> int:
+        """How many requests raised what no request may raise."""
+        return self._parts.stats.group("smp")["failures"]
+
+
+@contextmanager
+def requests_to_all_groups(folder: Path) -> Iterator[Callable[[bytes], None]]:
+    """Give what serves an input's packets, which are the pieces of `cut`, to a device that is as new."""
+    device = Device(folder)
+    with asyncio.Runner() as runner:
+        yield lambda data: runner.run(device.serve(list(cut(data))))
+
+
+def request_seeds() -> Iterator[bytes]:
+    """Return the recorded requests, and a whole update."""
+    for frame in frames():
+        if len(frame) < 250:
+            yield sewn((frame,))
+    yield sewn(update())
+
+
+def update() -> list[bytes]:
+    """Return the requests of an upload, a test, a confirm and a reset."""
+    chunks = [UPDATE[at : at + 150] for at in range(0, len(UPDATE), 150)]
+    bodies: list[tuple[int, int, dict[str, object]]] = [
+        (1, 1, {"off": number * 150, "data": chunk, **({} if number else {"len": len(UPDATE), "image": 0})})
+        for number, chunk in enumerate(chunks)
+    ]
+    bodies += [(1, 0, {"hash": hash_of(UPDATE), "confirm": False}), (1, 0, {"confirm": True}), (0, 5, {})]
+    return [
+        Header(Op.WRITE, 1, 0, len(payload), group, number, command).pack() + payload
+        for number, (group, command, body) in enumerate(bodies)
+        for payload in (cbor2.dumps(body),)
+    ]
