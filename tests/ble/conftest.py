@@ -188,6 +188,17 @@ async def directed() -> bool:
     return await version() >= DIRECTED
 
 
+async def set_powered(*, on: bool) -> None:
+    """Turn the server's adapter on or off."""
+    process = await asyncio.create_subprocess_exec("btmgmt", "--index", "0", "power", "on" if on else "off")
+    await process.wait()
+
+    async def settled() -> bool:
+        return (await adapter("org.bluez.Adapter1")).get("Powered") is on
+
+    await eventually(settled)
+
+
 class Daemon:
     """The bluetoothd of the rig."""
 

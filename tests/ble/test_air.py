@@ -22,7 +22,7 @@ from smp_dfu_host.transport.ble.link import SMP_SERVICE
 from smp_dfu_host.transport.ble.parameters import MIN_INTERVAL, Parameters
 from tests.ble import btsnoop
 from tests.ble.btsnoop import ACL_RECEIVED, ACL_SENT, Packet, att, commands, events, recorded
-from tests.ble.conftest import CENTRAL, HELLO, NAME, SERVER, EchoInbox, eventually, forget_devices, message
+from tests.ble.conftest import CENTRAL, HELLO, NAME, SERVER, EchoInbox, eventually, forget_devices, message, set_powered
 from tests.ble.raw_central import INDICATION, NOTIFICATION, WRITE_COMMAND, RawCentral, shown
 from tests.client import Client, rc
 from tests.mcuboot.images import make_image
@@ -85,6 +85,8 @@ async def test_the_advertisement_is_what_phones_look_for(
     record: Record, inbox: EchoInbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(advertising, "FAST_S", 2.0)
+    await set_powered(on=False)  # Linux gives a controller nothing that it has already
+    await set_powered(on=True)
     async with on_the_air(inbox):
 
         async def slow() -> bool:

@@ -20,6 +20,7 @@ from tests.ble.conftest import (
     eventually,
     message,
     objects,
+    set_powered,
 )
 from tests.ble.raw_central import MEDIUM, AttError, RawCentral, shown
 
@@ -195,7 +196,7 @@ class TestWhatIsMissing:
     async def test_an_adapter_that_is_off_is_told_how_to_turn_on(self, inbox: EchoInbox) -> None:
         await set_powered(on=False)
         try:
-            transport = BleTransport(BleConfig(enabled=True), NAME, 2475)
+            transport = BleTransport(BleConfig(enabled=True, adapter="hci0"), NAME, 2475)
             with pytest.raises(TransportError, match=r"^Bluetooth adapter hci0 is off; turn it on: "):
                 await transport.open(inbox)
         finally:
@@ -211,13 +212,3 @@ class TestWhatIsMissing:
         finally:
             bluetoothd.start()
             await eventually(adapter_is_back)
-
-
-async def set_powered(*, on: bool) -> None:
-    process = await asyncio.create_subprocess_exec("btmgmt", "--index", "0", "power", "on" if on else "off")
-    await process.wait()
-
-    async def settled() -> bool:
-        return (await adapter("org.bluez.Adapter1")).get("Powered") is on
-
-    await eventually(settled)

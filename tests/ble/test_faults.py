@@ -23,11 +23,11 @@ from tests.ble.conftest import (
     adapter_is_back,
     eventually,
     forget_devices,
+    set_powered,
     version,
 )
 from tests.ble.raw_central import RawCentral
 from tests.ble.rig_parts import GONE_S, Part, remove_controllers
-from tests.ble.test_bluez import set_powered
 from tests.ble.uploads import finish, image, phone, target, upload
 from tests.leaks import held, released
 

@@ -30,7 +30,9 @@ from tests.ble.raw_central import RawCentral, shown
 from tests.ble.test_peers import beside
 from tests.target import Target, make_image, make_key, running
 
-pytestmark = [pytest.mark.ble, pytest.mark.slow]
+pytestmark = pytest.mark.ble
+
+LEVELS = ("encrypt", *(pytest.param(each, marks=pytest.mark.slow) for each in ("none", "authenticate", "secure")))
 
 IMAGE_SIZE = 100_000
 EMULATED_S = 120.0
@@ -157,7 +159,7 @@ async def update(target: Target, new: bytes, company: Company = alone) -> None:
     print(f"{speed:.1f} kB/s; fell {fell - asked:.1f} s after the reset, reconnected {back - fell:.1f} s later")
 
 
-@pytest.mark.parametrize("security", ["none", "encrypt", "authenticate", "secure"])
+@pytest.mark.parametrize("security", LEVELS)
 async def test_smpclient_updates_the_target_at_each_security_level(tmp_path: Path, security: str) -> None:
     await forget_devices()
     which = await controllers()
@@ -173,6 +175,7 @@ async def test_smpclient_updates_the_target_at_each_security_level(tmp_path: Pat
     assert [device["Bonded"] for device in devices] == [security != "none"] * 2
 
 
+@pytest.mark.slow
 async def test_smpclient_updates_the_target_beside_a_second_central(tmp_path: Path) -> None:
     """It reads the image list all the while, and gets its own replies; before BlueZ 5.76 it does not get in."""
     await forget_devices()
