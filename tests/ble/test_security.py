@@ -134,10 +134,6 @@ async def test_unpaired_is_refused_and_paired_as_the_level_asks_is_served(serve:
         await eventually(lambda: shows(served, "encrypt" if level == "encrypt" else "authenticate"))
 
 
-async def is_logged(caplog: pytest.LogCaptureFixture, text: str) -> bool:
-    return text in caplog.text
-
-
 async def is_bonded() -> bool:
     return bool((await device(SERVER, CENTRAL)).get("Bonded"))
 
@@ -253,15 +249,15 @@ async def test_a_central_is_forgotten_while_it_is_connected_and_can_pair_again(s
             await echoes(central)
 
 
-async def test_a_central_that_lost_its_bond_is_refused_with_a_line_and_pairs_again_once_forgotten_here(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    """main.conf's JustWorksRepairing = never: bluetoothd refuses by itself, and asks no agent."""
+async def test_a_central_that_lost_its_bond_is_refused_and_pairs_again_once_forgotten_here(serve: Serve) -> None:
+    """main.conf's JustWorksRepairing = never: bluetoothd refuses by itself, and asks no agent.
+
+    The line that the log has then is tested without the rig: here bluetoothd, which comes first, has refused and
+    dropped the link before our process hears of it.
+    """
     async with serve() as served:
         await bond_and_lose(served)
         await fails_to_secure(served)
-        advice = f"smp-dfu-host ble forget {shown(CENTRAL)}, then pair again"
-        await eventually(lambda: is_logged(caplog, advice))
         await forget_here()
         await secures_and_echoes(served)
 
