@@ -193,7 +193,7 @@ def test(slot: int | None) -> None:
     """Have the image in SLOT run for one boot; without SLOT, that of the slot that does not run."""
     with changing(the_config()) as store:
         chosen = store.upload_slot() if slot is None else slot
-        store.set_state(_digest(store, chosen), confirm=False)
+        store.set_state(_digest(store, chosen), confirm=False, slot=chosen)
         _say(store, f"slot {chosen} is to be tested")
 
 
@@ -204,7 +204,7 @@ def confirm(slot: int | None) -> None:
     """Keep the running image; with SLOT, have the image in that slot run from the next boot on."""
     with changing(the_config()) as store:
         digest = None if slot is None else _digest(store, slot)
-        done = store.set_state(digest, confirm=True)
+        done = store.set_state(digest, confirm=True, slot=slot)
         running = store.running_slot()
         which = running if slot is None else slot
         _say(

@@ -186,7 +186,7 @@ def _try(what: str, slot: int, store: SlotStore) -> Outcome:
     image = slot // SLOTS_OF_IMAGE
     listed = present_images(store)[slot]
     try:
-        store.set_state(listed.hash if listed else None, confirm=what == "confirm")
+        store.set_state(listed.hash if listed else None, confirm=what == "confirm", slot=slot)
     except StoreError as exc:
         return Outcome(what, image, slot, str(exc), ())
     return Outcome(what, image, slot, "", _boots(store))

@@ -18,7 +18,13 @@ from smp_dfu_host.store.listing import BootType, Listed, NextBoot
 
 
 def find_slot(
-    listed: Sequence[Listed | None], digest: bytes | None, active: int, *, confirm: bool, hash_size: int = 32
+    listed: Sequence[Listed | None],
+    digest: bytes | None,
+    active: int,
+    *,
+    confirm: bool,
+    hash_size: int = 32,
+    wanted: int | None = None,
 ) -> int:
     """Return the slot that a request means: the first one with an image of that hash.
 
@@ -28,6 +34,7 @@ def find_slot(
         active: The running slot, which is meant if there is no hash.
         confirm: Whether the image is to be confirmed.
         hash_size: Bytes of the boot loader's hash.
+        wanted: The slot that is meant if several hold that image; SMP cannot say it.
 
     Raises:
         SlotRefusal: If there is none, or no image can have such a hash.
@@ -36,9 +43,9 @@ def find_slot(
         return active
     if not digest or len(digest) != hash_size:
         raise SlotRefusal(Fault.INVALID_HASH, f"hash of {len(digest or b'')} bytes, must be {hash_size}")
-    for slot, image in enumerate(listed):
-        if image and image.hash == digest:
-            return slot
+    holding = [slot for slot, image in enumerate(listed) if image and image.hash == digest]
+    if holding:
+        return wanted if wanted in holding else holding[0]
     raise SlotRefusal(Fault.HASH_NOT_FOUND, f"no slot holds an image with hash {digest.hex()}")
 
 

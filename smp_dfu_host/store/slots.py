@@ -88,12 +88,13 @@ class SlotStore(SlotReader):
             self._keep(overlays, states.booted(state, result, self._list(areas)), history.booted(number, result))
             return result
 
-    def set_state(self, digest: bytes | None, *, confirm: bool) -> int | None:
+    def set_state(self, digest: bytes | None, *, confirm: bool, slot: int | None = None) -> int | None:
         """Schedule an image for the next boot, or confirm the running one; return the slot if that was confirmed.
 
         Args:
             digest: The image's hash; None or empty: the running one.
             confirm: For good; False: for one boot.
+            slot: Which one is meant, where several hold that image; None: the first.
 
         Raises:
             SlotRefusal: If that cannot be done now (store/schedule.py).
@@ -105,7 +106,7 @@ class SlotStore(SlotReader):
         with self._files.exclusive(), self._files.areas() as (areas, files):
             state, listed = self._settled(), self._list(areas)
             size = self.options.policy.digest.size
-            slot = find_slot(listed, digest, self._active(0, state), confirm=confirm, hash_size=size)
+            slot = find_slot(listed, digest, self._active(0, state), confirm=confirm, hash_size=size, wanted=slot)
             image = slot // SLOTS_OF_IMAGE
             active = self._active(image, state)
             if confirm:

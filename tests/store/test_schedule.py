@@ -60,6 +60,12 @@ def test_the_first_slot_with_the_hash_is_found() -> None:
     assert find_slot(slots(first, first), hash_of(first), B, confirm=False) == A
 
 
+@pytest.mark.parametrize(("wanted", "found"), [(None, 0), (0, 0), (1, 1), (2, 0)])
+def test_of_several_slots_with_the_hash_the_wanted_one_is_found(wanted: int | None, found: int) -> None:
+    same, other = image((1, 0, 0)), image((2, 0, 0))
+    assert find_slot(slots(same, same, other), hash_of(same), A, confirm=False, wanted=wanted) == found
+
+
 @pytest.mark.parametrize("digest", [None, b""])
 def test_without_a_hash_the_running_slot_is_meant(digest: bytes | None) -> None:
     assert find_slot(slots(b"", b""), digest, B, confirm=True) == B
