@@ -58,6 +58,20 @@ def write_synced(path: Path, data: bytes) -> None:
         raise StoreError(f"{path}: {exc.strerror}") from exc
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file by new contents; others see the old or the new ones, and after a power cut perhaps none.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    staged = path.with_name(f"{path.name}.new")
+    try:
+        staged.write_bytes(data)
+        staged.replace(path)
+    except OSError as exc:
+        raise StoreError(f"{path}: {exc.strerror}") from exc
+
+
 def replace_durably(path: Path, data: bytes) -> None:
     """Replace a file by new contents; others, and a power cut, see the old or the new ones.
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.store.files import Overlay, freed_later, locked, read_file, replace_durably, write_synced
+from smp_dfu_host.store.files import (
+    Overlay,
+    freed_later,
+    locked,
+    read_file,
+    replace_durably,
+    replace_file,
+    write_synced,
+)
 
 
 def test_replace_durably_shows_old_or_new_contents(tmp_path: Path) -> None:
@@ -132,3 +140,8 @@ def test_overlay_of_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None
     with pytest.raises(StoreError, match="Is a directory"):
         overlay.save(tmp_path)
     overlay.close()
+
+
+def test_replace_file_names_the_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"missing/a: No such file"):
+        replace_file(tmp_path / "missing" / "a", b"new")

@@ -15,6 +15,7 @@ from typing import Any
 
 from smp_dfu_host.dispatch.clock import Clock, Timer
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -142,13 +143,11 @@ class Report:
         data = json.dumps(asdict(written), indent=1).encode()
         if self._folder is None or data == self._last:
             return
-        staged = self._folder / f"{NAME}.new"
         try:
-            staged.write_bytes(data)  # not synced: after a power cut another server writes another one
-            staged.replace(self._folder / NAME)
-        except OSError as exc:
+            replace_file(self._folder / NAME, data)  # not synced: after a power cut another server writes another one
+        except StoreError as exc:
             if not self._failed:
-                log.warning("%s: %s; `ble status` does not see what happens", exc.filename, exc.strerror)
+                log.warning("%s; `ble status` does not see what happens", exc)
             self._failed = True
             return
         self._last, self._failed = data, False

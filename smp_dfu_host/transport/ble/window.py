@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.files import replace_file
 
 NAME = "ble-window.json"
 """The file in the store."""
@@ -22,12 +23,7 @@ def open_window(folder: Path, seconds: float) -> None:
         StoreError: If the file cannot be written.
     """
     now = time.time()
-    staged = folder / f"{NAME}.new"
-    try:
-        staged.write_text(json.dumps({"opened": now, "until": now + seconds}), encoding="ascii")
-        staged.replace(folder / NAME)
-    except OSError as exc:
-        raise StoreError(f"{folder / NAME}: {exc.strerror}") from exc
+    replace_file(folder / NAME, json.dumps({"opened": now, "until": now + seconds}).encode())
 
 
 def close_window(folder: Path) -> None:
