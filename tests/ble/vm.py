@@ -32,8 +32,8 @@ CANNOT, TIMEOUT, FAILED = 77, 124, 125
 
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 DAEMONS = ("/usr/libexec/bluetooth/bluetoothd", "/usr/lib/bluetooth/bluetoothd", "/usr/sbin/bluetoothd")
-KEPT_BACK = ("DBUS_", "XDG_RUNTIME_DIR", "_=", "PWD=", "SHLVL=", "OLDPWD=")
-"""What of the environment the machine does not get."""
+KEPT_BACK = ("DBUS_", "XDG_RUNTIME_DIR", "_=", "PWD=", "SHLVL=", "OLDPWD=", "PYTHONDONTWRITEBYTECODE=")
+"""What of the environment the machine does not get. Without bytecode, every start of the server compiles it anew."""
 ACCELERATION = ("-accel", "tcg,thread=multi")
 """Emulation: slower than KVM, but the same everywhere; a /dev/kvm inside another virtual machine may hang."""
 ARGUMENTS = "console=ttyS0 quiet panic=-1 random.trust_cpu=on mitigations=off no_timer_check"
