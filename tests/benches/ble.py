@@ -1,4 +1,4 @@
-"""`scripts/bench ble [--json]`: a whole upload over Bluetooth LE, beside servers that do next to nothing.
+"""`scripts/bench ble [--json] [--bluez 5.66|5.82]`: an upload over Bluetooth LE, beside servers that do next to nothing.
 
 Runs in the virtual machine (scripts/ble-vm), where everything shares one emulated processor: only ratios mean anything.
 The servers (tests/benches/ble_servers.py) run all at once, each on its own controller; one client, which speaks ATT
@@ -13,12 +13,14 @@ dbus_share     of the server's time that goes into D-Bus, by a run under a profi
 The exit status is 1 if `ratio` of our target is below 0.85 for any size of frame.
 """
 
+import argparse
 import asyncio
 import json
 import os
 import statistics
 import sys
 import time
+import warnings
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,6 +34,12 @@ import cbor2
 from smp_dfu_host.mcuboot.image import ImageVersion
 from smp_dfu_host.store.factory import make_image
 from tests.ble.raw_central import RawCentral
+from tests.ble.vm_packages import SUITES
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # dbus-next's own, of things that Python 3.13 deprecates
+    from smp_dfu_host.transport.ble.bluez_bus import Bus
+    from smp_dfu_host.transport.ble.bluez_version import bluez_version
 
 KINDS = ("bare", "acquire", "long", "target")
 CLIENT = 0
@@ -159,7 +167,11 @@ async def speeds() -> list[Mapping[str, object]]:
         for _ in range(ROUNDS):
             for frame in FRAMES:
                 for server in servers:
-                    samples[frame, server.kind].append(await server.measure(frame))
+                    began = time.monotonic()
+                    sample = await server.measure(frame)
+                    samples[frame, server.kind].append(sample)
+                    took = f"in {time.monotonic() - began:.1f} s with the connection"
+                    print(f"{frame} {server.kind} {sample.speed:.1f} kB/s {took}", file=sys.stderr, flush=True)
     rows: list[Mapping[str, object]] = []
     for (frame, kind), each in samples.items():
         speed = statistics.median(sample.speed for sample in each)
@@ -169,12 +181,23 @@ async def speeds() -> list[Mapping[str, object]]:
     return rows
 
 
+async def installed() -> str:
+    """BlueZ's version."""
+    bus = await Bus.open()
+    try:
+        version = await bluez_version(bus)
+    finally:
+        await bus.close()
+    return ".".join(map(str, version or ()))
+
+
 async def measure() -> dict[str, object]:
     """Measure everything."""
     rows = await speeds()
     ratio = min(float(str(row["ratio"])) for row in rows if row["server"] == "target")
     return {
         "bench": "ble",
+        "bluez": await installed(),
         "ratio": ratio,
         "ratio_limit": LIMIT,
         "window": WINDOW,
@@ -188,18 +211,23 @@ async def measure() -> dict[str, object]:
 
 def run(arguments: Sequence[str]) -> int:
     """Measure and print, in the virtual machine; return the exit status."""
+    parser = argparse.ArgumentParser("scripts/bench ble")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--bluez", choices=SUITES, help="version of BlueZ; default: that of scripts/ble-vm")
+    options = parser.parse_args(arguments)
     if not Path("/run/ble-vm").is_dir():
-        options = ("--controllers", str(CONTROLLERS), "--timeout", "3000")
-        command = ("scripts/ble-vm", *options, "--", sys.executable, "-m", "tests.benches.ble", *arguments)
+        machine = ["--controllers", str(CONTROLLERS), "--timeout", "3000"]
+        machine += ["--bluez", options.bluez] if options.bluez else []
+        command = ["scripts/ble-vm", *machine, "--", sys.executable, "-m", "tests.benches.ble", *arguments]
         os.execvp(command[0], command)
     result = asyncio.run(measure())
-    if "--json" in arguments:
+    if options.json:
         print(json.dumps(result))
         return int(float(str(result["ratio"])) < LIMIT)
     for row in result["servers"]:  # type: ignore[attr-defined]
         numbers = f"{row['speed']:7.1f} kB/s  ratio {row['ratio']:.2f}  cpu {row['cpu_ms']:.2f} ms a write"
         print(f"frames of {row['frame']:4} B  {row['server']:8} {numbers}")
-    print(f"share of D-Bus {result['dbus_share']}")
+    print(f"BlueZ {result['bluez']}, share of D-Bus {result['dbus_share']}")
     return int(float(str(result["ratio"])) < LIMIT)
 
 
