@@ -212,6 +212,22 @@ class BootContext:
         """Erase a whole slot (boot_scramble_slot)."""
         area.erase_sectors(0, area.size)
 
+    def replace(
+        self,
+        image: ImageState,
+        source: FlashArea,
+        target: FlashArea,
+        start: int,
+        to: int,
+        size: int,
+        shift: int = 0,
+    ) -> None:
+        """Erase the sectors at `to` and copy bytes there; the arguments are those of `copy`."""
+        if image.keys is None and target.replace_sector(to, source.read(start, size), COPY_SIZE):
+            return
+        target.erase_sectors(to, size)
+        self.copy(image, source, target, start, to, size, shift)
+
     def copy(
         self,
         image: ImageState,

@@ -127,29 +127,23 @@ class MoveMode:
                 self._context.erase_trailer(image, primary)
                 begin(self._context, image, primary, status)
             self._context.erase_trailer(image, secondary)
-        self._replace(image, primary, sector - 1, primary, sector)
+        size = primary.sectors[0]
+        self._context.replace(image, primary, primary, (sector - 1) * size, sector * size, size)
         done(self._context, image, primary, status.index - 1, status.state)
         status.index += 1
 
     def _swap(self, image: ImageState, status: BootStatus, sector: int) -> None:
         """Bring a sector of slot 1 to slot 0, and the one that was moved up to slot 1."""
         primary, secondary = image.pair.primary, image.pair.secondary
-        step = self._context.options.max_sectors + (status.index - 1) * 2
+        size, step = primary.sectors[0], self._context.options.max_sectors + (status.index - 1) * 2
+        here = (sector - 1) * size
         if status.state == 1:
-            self._replace(image, secondary, sector - 1, primary, sector - 1)
+            self._context.replace(image, secondary, primary, here, here, size)
             done(self._context, image, primary, step, 1)
             status.state = 2
-        self._replace(image, primary, sector, secondary, sector - 1)
+        self._context.replace(image, primary, secondary, here + size, here, size)
         done(self._context, image, primary, step + 1, 2)
         status.index, status.state = status.index + 1, 1
-
-    def _replace(
-        self, image: ImageState, source: FlashArea, from_sector: int, target: FlashArea, to_sector: int
-    ) -> None:
-        size = source.sectors[0]
-        to = target.sector_offset(to_sector)
-        target.erase_sectors(to, size)
-        self._context.copy(image, source, target, source.sector_offset(from_sector), to, size)
 
     def fill(self, image: ImageState) -> None:
         """Copy slot 1 over an empty slot 0 (bootstrap)."""

@@ -176,13 +176,11 @@ class OffsetMode:
         step = (status.index - 1) * _STATES
         if status.state == 1:
             if number <= self._used(image, status, PRIMARY):
-                secondary.erase_sectors(to, size)
-                self._context.copy(image, primary, secondary, at, to, size, up * size)
+                self._context.replace(image, primary, secondary, at, to, size, up * size)
             done(self._context, image, primary, step, 1)
             status.state = 2
         if number <= self._used(image, status, SECONDARY):
-            primary.erase_sectors(at, size)
-            self._context.copy(image, secondary, primary, start, at, size)
+            self._context.replace(image, secondary, primary, start, at, size)
         done(self._context, image, primary, step + 1, 2)
         status.index, status.state = status.index + 1, 1
 

@@ -1,23 +1,24 @@
 """Several files replaced as one: all of them, or none, whenever the process or the power goes.
 
-    0                                          folder synced
-    1  slot0.bin.staged, slot1.bin.staged ...  written and synced
-       commit.staged                           the list of their names, likewise; folder synced
-    2  commit.staged -> commit                 the rename is THE commit point; folder synced
-    3  slot0.bin.staged -> slot0.bin, ...      renames, redone at the next start if cut short; folder synced
-    4  commit removed
+    1  slot0.bin.5f3a.staged ...               written and synced
+       commit.5f3a.staged                      the list of their names, likewise; folder synced
+    2  commit.5f3a.staged -> commit            the rename is THE commit point; folder synced
+    3  slot0.bin.5f3a.staged -> slot0.bin ...  renames, redone at the next start if cut short
 
 Before 2 the leftovers are removed, from 2 on the renames are finished: by whoever next takes the store's lock. A rename
-that was done already has no source any more and is passed over, so that finishing can be repeated.
+that was done already has no source any more and is passed over, so that finishing can be repeated. The list stays: it
+is of no consequence once all that it names is renamed.
 
 Each sync of the folder has its reason, and none relies on a journal that keeps the order. Of 1: the commit point is not
-on the disk before all that it speaks of. Of 2: the caller may answer. Of 3: the marker is not missed. Of 0: a marker
-that was removed in 4 and comes back finds nothing to rename, but must not find the half-written files of this commit.
+on the disk before all that it speaks of, nor before the renames of the last commit, whose list it replaces. Of 2: the
+caller may answer. After 3 there is none: what the power takes back of the renames is done again, and as no two commits
+share a name (the number is random), an old list that comes back does not find the half-written files of a new one.
 What needs no order is done at once, which is all of 1, and nobody waits until the replaced files are freed.
 """
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,12 +32,16 @@ STAGED = ".staged"
 
 
 def pending(folder: Path) -> bool:
-    """Tell whether a commit was begun and its renames are not all done."""
-    return (folder / MARKER).exists()
+    """Tell whether a commit has come to its commit point and its renames are not all done.
+
+    Raises:
+        StoreError: If the marker makes no sense.
+    """
+    return bool(_to_rename(folder, _staged(folder)))
 
 
 def commit(folder: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
-    """Replace the files of those names; the caller holds the store's lock.
+    """Replace the files of those names; the caller holds the store's lock and has called `finish`.
 
     Args:
         folder: Where they are.
@@ -45,21 +50,21 @@ def commit(folder: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
     Raises:
         StoreError: If a new file cannot be written; nothing has changed then.
     """
-    names = json.dumps(sorted(writers)).encode()
-    sync_folder(folder)
+    suffix = f".{secrets.token_hex(4)}{STAGED}"
+    listed = json.dumps({f"{name}{suffix}": name for name in sorted(writers)}).encode()
     try:
-        _stage(folder, {**writers, MARKER: lambda path: write_synced(path, names)})
+        _stage(folder, suffix, {**writers, MARKER: lambda path: write_synced(path, listed)})
     except StoreError:
         finish(folder)
         raise
-    (folder / f"{MARKER}{STAGED}").replace(folder / MARKER)
+    (folder / f"{MARKER}{suffix}").replace(folder / MARKER)
     sync_folder(folder)
     finish(folder)
 
 
-def _stage(folder: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
+def _stage(folder: Path, suffix: str, writers: Mapping[str, Callable[[Path], None]]) -> None:
     """Write all new files and sync them and their names, waiting for the disk once and not for one after the other."""
-    staged = {folder / f"{name}{STAGED}": write for name, write in writers.items()}
+    staged = {folder / f"{name}{suffix}": write for name, write in writers.items()}
     for path in staged:
         create(path)
     with ThreadPoolExecutor(len(staged) + 1) as pool:
@@ -75,25 +80,34 @@ def finish(folder: Path) -> None:
     Raises:
         StoreError: If the marker makes no sense; nothing is touched then.
     """
+    if not (staged := _staged(folder)):
+        return
+    renames = _to_rename(folder, staged)
+    with freed_later(folder / name for name in renames.values()):
+        for source, name in renames.items():
+            (folder / source).replace(folder / name)
+    for left in staged - renames.keys():
+        (folder / left).unlink()
+
+
+def _staged(folder: Path) -> set[str]:
+    """Return the names of all staged files."""
+    return {name for name in os.listdir(folder) if name.endswith(STAGED)}
+
+
+def _to_rename(folder: Path, staged: set[str]) -> dict[str, str]:
+    """Return what the last commit has still to rename, from and to."""
     marker = folder / MARKER
-    if (listed := read_file(marker)) is not None:
-        names = _names(marker, listed)
-        with freed_later([marker, *(folder / name for name in names)]):
-            for name in names:
-                if (staged := folder / f"{name}{STAGED}").exists():
-                    staged.replace(folder / name)
-            sync_folder(folder)
-            marker.unlink()
-    for name in os.listdir(folder):
-        if name.endswith(STAGED):
-            (folder / name).unlink()
+    if not staged or (listed := read_file(marker)) is None:
+        return {}
+    return {source: name for source, name in _names(marker, listed).items() if source in staged}
 
 
-def _names(marker: Path, listed: bytes) -> list[str]:
+def _names(marker: Path, listed: bytes) -> dict[str, str]:
     try:
         names = json.loads(listed)
     except ValueError as exc:
         raise StoreError(f"{marker}: not a list of names; remove it if the slots are as they should be") from exc
-    if not isinstance(names, list) or not all(isinstance(name, str) and "/" not in name for name in names):
+    if not isinstance(names, dict) or not all(isinstance(name, str) and "/" not in name for name in names.values()):
         raise StoreError(f"{marker}: {names!r}: not a list of file names")
     return names

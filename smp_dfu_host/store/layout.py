@@ -8,7 +8,7 @@ settings.json           the settings that were saved (store/settings.py)
 upload.bin              the upload session, while there is one (store/upload.py)
 dfu.lock                the DFU lock (dispatch/lock.py)
 store.lock              held for a moment by whoever changes the files above (store/files.py)
-commit, *.staged        a commit under way (store/commit.py)
+commit, *.staged        the last commit; with the latter, one under way (store/commit.py)
 """
 
 from collections.abc import Callable, Iterator, Sequence

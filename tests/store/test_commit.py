@@ -1,5 +1,6 @@
 import json
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,17 @@ from smp_dfu_host.store.commit import commit, finish, pending
 from smp_dfu_host.store.files import write_synced
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder by name; the list of the last commit, which stays, is left out."""
+    return {name: (folder / name).read_bytes() for name in os.listdir(folder) if name != "commit"}
+
+
 def test_commit_replaces_all_files_and_leaves_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    commit(tmp_path, {"a": lambda path: write_synced(path, b"A"), "b": lambda path: write_synced(path, b"B")})
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == {"a": b"A", "b": b"B"}
+    for new in (b"A", b"AA"):
+        commit(tmp_path, {"a": lambda path, new=new: write_synced(path, new), "b": lambda path: write_synced(path, b"B")})
+        assert contents(tmp_path) == {"a": new, "b": b"B"}
+        assert not pending(tmp_path)
 
 
 def test_commit_syncs_the_folder_between_steps_that_must_not_change_places(
@@ -33,22 +41,38 @@ def test_commit_syncs_the_folder_between_steps_that_must_not_change_places(
             files[path.name] = path.read_bytes()
 
     monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "5f3a")
     commit(tmp_path, {"a": lambda path: write_synced(path, b"A"), "b": lambda path: write_synced(path, b"B")})
-    before, staged, committed, renamed = folders
-    assert before == {"a"}
-    assert staged == {"a", "a.staged", "b.staged", "commit.staged"}
-    assert committed == {"a", "a.staged", "b.staged", "commit"}
-    assert renamed == {"a", "b", "commit"}
-    assert files == {"a.staged": b"A", "b.staged": b"B", "commit.staged": b'["a", "b"]'}
+    staged, committed = folders
+    assert staged == {"a", "a.5f3a.staged", "b.5f3a.staged", "commit.5f3a.staged"}
+    assert committed == {"a", "a.5f3a.staged", "b.5f3a.staged", "commit"}
+    listed = json.dumps({"a.5f3a.staged": "a", "b.5f3a.staged": "b"}).encode()
+    assert files == {"a.5f3a.staged": b"A", "b.5f3a.staged": b"B", "commit.5f3a.staged": listed}
+
+
+def test_an_old_list_that_comes_back_after_a_power_cut_does_not_find_half_written_files(tmp_path: Path) -> None:
+    commit(tmp_path, {"a": lambda path: write_synced(path, b"A")})
+    old = (tmp_path / "commit").read_bytes()
+
+    def power_cut(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        commit(tmp_path, {"a": power_cut})
+    (tmp_path / "commit").write_bytes(old)
+    assert not pending(tmp_path)
+    finish(tmp_path)
+    assert contents(tmp_path) == {"a": b"A"}
 
 
 def test_commit_of_a_file_that_cannot_be_made_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(StoreError, match=r"missing/b.staged: No such file"):
+    with pytest.raises(StoreError, match=r"missing/b\.[0-9a-f]{8}\.staged: No such file"):
         commit(
             tmp_path, {"a": lambda path: write_synced(path, b"A"), "missing/b": lambda path: write_synced(path, b"B")}
         )
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == {"a": b"old"}
+    assert contents(tmp_path) == {"a": b"old"}
 
 
 def test_commit_that_cannot_write_changes_nothing(tmp_path: Path) -> None:
@@ -59,7 +83,7 @@ def test_commit_that_cannot_write_changes_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="no space"):
         commit(tmp_path, {"a": lambda path: write_synced(path, b"A"), "b": fail})
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == {"a": b"old"}
+    assert contents(tmp_path) == {"a": b"old"}
 
 
 @pytest.mark.parametrize("renamed", [0, 1, 2])
@@ -68,24 +92,24 @@ def test_commit_cut_behind_its_commit_point_is_finished(tmp_path: Path, renamed:
     for number, name in enumerate("ab"):
         (tmp_path / name).write_bytes(b"new" if number < renamed else b"old")
         if number >= renamed:
-            (tmp_path / f"{name}.staged").write_bytes(b"new")
-    (tmp_path / "commit").write_text(json.dumps(["a", "b"]))
-    assert pending(tmp_path)
+            (tmp_path / f"{name}.5f3a.staged").write_bytes(b"new")
+    (tmp_path / "commit").write_text(json.dumps({"a.5f3a.staged": "a", "b.5f3a.staged": "b"}))
+    assert pending(tmp_path) == (renamed < 2)
     finish(tmp_path)
     finish(tmp_path)
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == {"a": b"new", "b": b"new"}
+    assert contents(tmp_path) == {"a": b"new", "b": b"new"}
 
 
 def test_commit_cut_before_its_commit_point_is_undone(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    (tmp_path / "a.staged").write_bytes(b"new")
-    (tmp_path / "commit.staged").write_text(json.dumps(["a"]))
+    (tmp_path / "a.5f3a.staged").write_bytes(b"new")
+    (tmp_path / "commit.5f3a.staged").write_text(json.dumps({"a.5f3a.staged": "a"}))
     assert not pending(tmp_path)
     finish(tmp_path)
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == {"a": b"old"}
+    assert contents(tmp_path) == {"a": b"old"}
 
 
-@pytest.mark.parametrize("marker", ["{", "{}", "[1]", '["../a"]'])
+@pytest.mark.parametrize("marker", ["{", "[]", '{"a.staged": 1}', '{"a.staged": "../a"}'])
 def test_a_marker_that_makes_no_sense_is_refused_and_touches_nothing(tmp_path: Path, marker: str) -> None:
     (tmp_path / "a.staged").write_bytes(b"new")
     (tmp_path / "commit").write_text(marker)

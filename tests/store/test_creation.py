@@ -107,8 +107,8 @@ def test_a_creation_cut_behind_its_commit_point_is_finished(tmp_path: Path) -> N
     folder = config(tmp_path).store
     store(tmp_path)
     for slot in (0, 1):
-        (folder / f"slot{slot}.bin").rename(folder / f"slot{slot}.bin.staged")
-    (folder / "commit").write_text('["slot0.bin", "slot1.bin"]')
+        (folder / f"slot{slot}.bin").rename(folder / f"slot{slot}.bin.5f3a.staged")
+    (folder / "commit").write_text('{"slot0.bin.5f3a.staged": "slot0.bin", "slot1.bin.5f3a.staged": "slot1.bin"}')
     assert len(store(tmp_path).slots()) == 1
 
 

@@ -30,7 +30,7 @@ def test_areas_write_through_and_staged_ones_do_not(tmp_path: Path) -> None:
 def test_a_reader_waits_for_a_commit_and_finishes_it_if_nobody_does(tmp_path: Path) -> None:
     slots = files(tmp_path)
     folder = slots.layout.folder
-    (folder / "slot1.bin.staged").write_bytes(b"\x5a" * SLOT)
+    (folder / "slot1.bin.5f3a.staged").write_bytes(b"\x5a" * SLOT)
     seen = []
 
     def read() -> None:
@@ -38,7 +38,7 @@ def test_a_reader_waits_for_a_commit_and_finishes_it_if_nobody_does(tmp_path: Pa
             seen.append(areas[1].read(0, 1))
 
     with locked(slots.layout.guard):  # somebody commits ...
-        (folder / "commit").write_text('["slot1.bin"]')
+        (folder / "commit").write_text('{"slot1.bin.5f3a.staged": "slot1.bin"}')
         reader = threading.Thread(target=read)
         reader.start()
         assert not seen
