@@ -20,6 +20,8 @@ LOCK_TIMEOUT_S = 10.0
 """How long to wait for another process that changes the store: a boot with a swap takes about a second."""
 _POLL_S = 0.01
 _COPY_SIZE = 1 << 20
+_AHEAD = 16
+"""Sectors read at a time: whoever wants one of a slot mostly wants the next ones, too."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -250,10 +252,10 @@ class Overlay:
 
     def _sector(self, number: int) -> bytes | bytearray:
         """Return a sector as it is now."""
-        sector = self._sectors[number]
-        if sector is None:
-            sector = self._sectors[number] = self._original(number, 1)
-        return sector
+        if (sector := self._sectors[number]) is not None:
+            return sector
+        self._load(range(number, min(number + _AHEAD, len(self._sectors))))
+        return self._sector(number)
 
     def _load(self, numbers: range) -> None:
         """Read sectors at one go, and keep those that are not in memory yet."""

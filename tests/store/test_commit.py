@@ -1,6 +1,7 @@
 import json
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_commit_replaces_all_files_and_leaves_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     for new in (b"A", b"AA"):
-        commit(tmp_path, {"a": lambda path, new=new: write_synced(path, new), "b": lambda path: write_synced(path, b"B")})
+        commit(tmp_path, {"a": partial(write_synced, data=new), "b": partial(write_synced, data=b"B")})
         assert contents(tmp_path) == {"a": new, "b": b"B"}
         assert not pending(tmp_path)
 
