@@ -41,9 +41,9 @@ def ble() -> None:
 @click.option("--for", "seconds", type=click.IntRange(1, 3600), default=60, show_default=True, help="Seconds.")
 @shared_options
 def pair(seconds: int) -> None:
-    """Let new centrals bond with the running server for a while; Ctrl-C ends it early.
+    """Let new centrals bond with the running server for a while.
 
-    Matters where [transport.ble] pairing_window = true.
+    Ctrl-C ends it early. Matters where [transport.ble] pairing_window = true.
     """
     config = the_config()
     said = running(config)
@@ -62,7 +62,7 @@ def pair(seconds: int) -> None:
 @json_option
 @shared_options
 def bonds(as_json: bool) -> None:
-    """List what is bonded with the adapter: centrals of ours, and everything else."""
+    """List what is bonded with the adapter. Centrals of ours, and everything else."""
     found = asyncio.run(_with_bus(lambda bus: _bonds(bus, the_config())))
     if as_json:
         show_json([_as_json(bond) for bond in found])
@@ -75,7 +75,7 @@ def bonds(as_json: bool) -> None:
 @click.option("--all", "everyone", is_flag=True, help="Every central of ours; other devices only by their address.")
 @shared_options
 def forget(address: str | None, everyone: bool) -> None:
-    """Remove the bond with the central at ADDRESS; if it is connected, it is disconnected."""
+    """Remove the bond with the central at ADDRESS. If it is connected, it is disconnected."""
     if bool(address) is everyone:
         raise click.UsageError("give an ADDRESS, or --all")
     config = the_config()

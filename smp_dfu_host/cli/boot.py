@@ -36,9 +36,10 @@ from smp_dfu_host.store.slots import SlotStore
 @json_option
 @shared_options
 def boot(explain: bool, cut: int | None, cut_all: bool, tear: int | None, loader: bool, as_json: bool) -> int:
-    """Run the boot loader once and say what it did; not while a server runs on the store.
+    """Run the boot loader once and say what it did.
 
-    Exit status 1 if no image boots; with --cut-all, if one does not after a cut though it does without.
+    Not while a server runs on the store. Exit status 1 if no image boots; with --cut-all, if one does not after a
+    cut though it does without.
     """
     if sum((explain, cut is not None, cut_all, loader)) > 1:
         raise click.UsageError("--explain, --cut, --cut-all and --loader exclude each other")

@@ -16,7 +16,7 @@ from smp_dfu_host.config import BleConfig
 @json_option
 @shared_options
 def doctor(ble: bool | None, as_json: bool) -> int:
-    """Check what the target needs of this host; exit status 1 if it could not run."""
+    """Check what the target needs of this host. Exit status 1 if it could not run."""
     config = the_config()
     found = [*host_checks(config, config_file()), *slots_readable(config)]
     if ble is not False:

@@ -40,10 +40,11 @@ def image() -> None:
 @json_option
 @shared_options
 def info(file: Path, keys: tuple[Path, ...], encryption_key: Path | None, as_json: bool) -> int:
-    """Say what an image FILE holds and whether it is valid; exit status 1 if it is not.
+    """Say what an image FILE holds and whether it is valid.
 
-    FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the phone apps take. Of a key, every
-    build of the boot loader that goes with it is tried: each hash, and signatures of the image itself (pure).
+    Exit status 1 if it is not. FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the
+    phone apps take. Of a key, every build of the boot loader that goes with it is tried: each hash, and signatures
+    of the image itself (pure).
     """
     files = read_files(file)
     build = the_config().bootloader

@@ -44,7 +44,10 @@ class Side:
 @json_option
 @shared_options
 def diff(a: str, b: str, as_json: bool) -> int:
-    """Compare A and B, each the number of a slot or a FILE, sector by sector; exit status 1 if they differ."""
+    """Compare slots or files sector by sector.
+
+    A and B are each the number of a slot or a FILE. Exit status 1 if they differ.
+    """
     config = the_config()
     sides = (_side(config, a), _side(config, b))
     runs = compare(sides[0].data, sides[1].data, max(sides, key=lambda side: len(side.data)).sectors)
@@ -143,7 +146,7 @@ def _diff_json(sides: tuple[Side, Side], runs: tuple[Run, ...]) -> dict[str, obj
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @shared_options
 def export(slot: int, file: Path) -> None:
-    """Write SLOT to FILE, all of it: raw bytes, or Intel HEX at its flash address if the name ends in .hex."""
+    """Write SLOT to FILE, all of it. Raw bytes, or Intel HEX at its flash address if the name ends in .hex."""
     store = SlotStore(the_config())
     check_slot(store, slot)
     with store.reading() as areas:
@@ -161,9 +164,10 @@ def export(slot: int, file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @shared_options
 def import_(slot: int, file: Path) -> None:
-    """Put a dump of a device's flash into SLOT, the running one too; nothing is checked, no server may run.
+    """Put a dump of a device's flash into SLOT, the running one too.
 
-    FILE is exactly the slot, as raw bytes, or Intel HEX: of that the slot's addresses are taken, and gaps are erased.
+    Nothing is checked, no server may run. FILE is exactly the slot, as raw bytes, or Intel HEX: of that the slot's
+    addresses are taken, and gaps are erased.
     """
     config = the_config()
     with unoccupied(config.store), changing(config) as store:
@@ -180,7 +184,7 @@ def import_(slot: int, file: Path) -> None:
 @json_option
 @shared_options
 def history(last: int | None, as_json: bool) -> None:
-    """Say what the boot loader did at each boot, with times; the oldest first."""
+    """Say what the boot loader did at each boot, with times. The oldest first."""
     entries = SlotStore(the_config()).history()
     shown = entries[-last:] if last else entries
     if as_json:

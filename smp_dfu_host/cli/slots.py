@@ -29,7 +29,7 @@ from smp_dfu_host.store.survey import ScratchSurvey, Segment, SlotSurvey, survey
 @shared_options
 @click.pass_context
 def slots(context: click.Context, as_json: bool) -> None:
-    """Show the slots to scale, and what the next boot will do; the commands change them."""
+    """Show the slots to scale, and what the next boot will do. The commands change them."""
     if context.invoked_subcommand is not None:
         return
     config = the_config()
@@ -190,7 +190,7 @@ def _say(store: SlotStore, text: str) -> None:
 @click.argument("slot", type=SlotNumber(), required=False)
 @shared_options
 def test(slot: int | None) -> None:
-    """Have the image in SLOT run for one boot; without SLOT, that of the slot that does not run."""
+    """Have the image in SLOT run for one boot. Without SLOT: of the slot that does not run."""
     with changing(the_config()) as store:
         chosen = store.upload_slot() if slot is None else slot
         store.set_state(_digest(store, chosen), confirm=False, slot=chosen)
@@ -201,7 +201,7 @@ def test(slot: int | None) -> None:
 @click.argument("slot", type=SlotNumber(), required=False)
 @shared_options
 def confirm(slot: int | None) -> None:
-    """Keep the running image; with SLOT, have the image in that slot run from the next boot on."""
+    """Keep the running image. With SLOT, have the image in that slot run from the next boot on."""
     with changing(the_config()) as store:
         digest = None if slot is None else _digest(store, slot)
         done = store.set_state(digest, confirm=True, slot=slot)
@@ -229,10 +229,10 @@ def erase(slot: int | None) -> None:
 @click.option("--check/--no-check", default=True, help="Refuse what the boot loader would refuse (default).")
 @shared_options
 def load(file: Path, slot: int | None, check: bool) -> None:
-    """Put an image FILE, or the dump of a whole slot, into a slot; the rest of the slot is erased.
+    """Put an image FILE, or the dump of a whole slot, into a slot.
 
-    FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the phone apps take; of a package, each
-    image goes where it belongs.
+    The rest of the slot is erased. FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the
+    phone apps take; of a package, each image goes where it belongs.
     """
     config = the_config()
     files = read_files(file, erased=config.flash.erased)

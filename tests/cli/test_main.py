@@ -125,3 +125,10 @@ def test_terminal_without_unicode_gets_no_traceback(cli: Cli) -> None:
         assert done.stdout.isascii()
         assert b"Traceback" not in done.stderr
         assert done.stdout
+
+
+@pytest.mark.parametrize("group", ["", "slots", "ble", "config", "image"])
+def test_no_command_in_a_list_is_described_by_half_a_sentence(cli: Cli, group: str) -> None:
+    """click cuts a first sentence that is too long for a line of 80 columns."""
+    commands = cli(*group.split(), "--help").stdout.split("Commands:")[1]
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []
