@@ -89,14 +89,19 @@ class MemoryStorage:
 
 
 class FileStorage:
-    """The bytes of a file of a fixed size, read and written in place; nothing is cached, nothing is synced."""
+    """The bytes of a file of a fixed size, read and written in place; nothing is cached, nothing is synced.
+
+    Args:
+        path: The file.
+        writable: False: it is only read, and may be somebody else's.
+    """
 
     __slots__ = ("_file", "_path", "_size")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
         self._path = path
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            self._file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
             self._size = os.fstat(self._file).st_size
         except OSError as exc:
             raise StoreError(f"{path}: {exc.strerror}") from exc

@@ -4,6 +4,7 @@ What `fsync` is for: a rename is atomic for other processes at once, and for a p
 synced before it and the folder after it (POSIX rename, fsync; ext4, xfs, btrfs and f2fs keep that order).
 """
 
+import errno
 import fcntl
 import os
 import time
@@ -123,11 +124,13 @@ def _close(descriptors: Iterable[int]) -> None:
 def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """Hold a lock across threads and processes; the kernel frees it when its holder dies.
 
+    Whoever may read the file but not write it can hold it too: to look at somebody else's store.
+
     Raises:
         StoreError: If somebody else holds it all the time, or the file cannot be opened.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _lock_file(path)
     except OSError as exc:
         raise StoreError(f"{path}: {exc.strerror}") from exc
     try:
@@ -135,6 +138,15 @@ def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_file(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as exc:
+        if exc.errno not in (errno.EACCES, errno.EROFS):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _lock(descriptor: int, path: Path, deadline: float) -> None:

@@ -38,14 +38,17 @@ class SlotFiles:
             yield
 
     @contextmanager
-    def areas(self) -> Iterator[tuple[Areas, tuple[FileStorage, ...]]]:
+    def areas(self, *, writable: bool) -> Iterator[tuple[Areas, tuple[FileStorage, ...]]]:
         """Give all areas as flash, as they are at one moment, and the files behind them.
+
+        Args:
+            writable: False: to look at; the files may be somebody else's.
 
         Raises:
             StoreError: If a file is missing or of the wrong size; the message names it.
         """
         with ExitStack() as stack:
-            files = self._open(stack, lambda number: FileStorage(self.layout.slot(number)))
+            files = self._open(stack, lambda number: FileStorage(self.layout.slot(number), writable=writable))
             yield self.layout.areas(lambda slot: files[slot]), files
 
     @contextmanager

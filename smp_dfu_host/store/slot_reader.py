@@ -53,7 +53,7 @@ class SlotReader:
     @contextmanager
     def reading(self) -> Iterator[Areas]:
         """Give all slots as flash, as they are at one moment; do not write to them."""
-        with self._files.areas() as (areas, _):
+        with self._files.areas(writable=False) as (areas, _):
             yield areas
 
     def bootloader(self, areas: Areas, counters: list[int] | None = None) -> Bootloader:

@@ -103,7 +103,7 @@ class SlotStore(SlotReader):
         mode = self.options.mode
         if not (mode.updates or mode.forgets):
             raise SlotRefusal(Fault.NOT_SUPPORTED, f"{mode.value}: what runs next is not decided by marks")
-        with self._files.exclusive(), self._files.areas() as (areas, files):
+        with self._files.exclusive(), self._files.areas(writable=True) as (areas, files):
             state, listed = self._settled(), self._list(areas)
             size = self.options.policy.digest.size
             slot = find_slot(listed, digest, self._active(0, state), confirm=confirm, hash_size=size, wanted=slot)
@@ -131,7 +131,7 @@ class SlotStore(SlotReader):
         Raises:
             StoreError: If no image runs, or its trailer does not take it.
         """
-        with self._files.exclusive(), self._files.areas() as (areas, files):
+        with self._files.exclusive(), self._files.areas(writable=True) as (areas, files):
             slot = self._settled().slot(image)
             if slot is None:
                 raise StoreError("no image runs that could be confirmed")
@@ -202,7 +202,7 @@ class SlotStore(SlotReader):
     @contextmanager
     def writing(self, slot: int) -> Iterator[FlashArea]:
         """Give a slot as flash to change in place, for a new image; what was known of the old one is forgotten."""
-        with self._files.exclusive(), self._files.areas() as (areas, _):
+        with self._files.exclusive(), self._files.areas(writable=True) as (areas, _):
             self._forget_rollback(slot)
             yield areas[slot]
 

@@ -1,5 +1,6 @@
 """The picture of the slots, and what may be done to them."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -255,3 +256,23 @@ def test_slot_that_is_no_number_is_called_so(cli: Cli, command: tuple[str, ...])
     result = cli("slots", name, "first", *file)
     assert result.exit_code == 2
     assert "'first' is not a valid slot number" in result.stderr
+
+
+def test_somebody_elses_store_can_be_looked_at(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the server runs as root and the one who asks does not."""
+    cli("slots", "load", cli.image("2.0.0"))
+    before = {path.name: path.read_bytes() for path in cli.store.iterdir()}
+    opened = os.open
+
+    def without_write_permission(path: str | Path, flags: int, *rest: int, **more: int) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY) and Path(path).parent == cli.store:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", without_write_permission)
+    assert "2.0.0" in cli("slots").stdout
+    assert cli("boot", "--explain").exit_code == 0
+    refused = cli("slots", "erase", "1")
+    assert refused.exit_code == 1
+    assert "Permission denied" in refused.stderr
+    assert {path.name: path.read_bytes() for path in cli.store.iterdir()} == before

@@ -17,7 +17,7 @@ def files(folder: Path) -> SlotFiles:
 
 def test_areas_write_through_and_staged_ones_do_not(tmp_path: Path) -> None:
     slots = files(tmp_path)
-    with slots.areas() as (areas, _):
+    with slots.areas(writable=True) as (areas, _):
         areas[1].write(0, b"written.")
     with slots.staged() as overlays:
         overlays[1].write(0, b"staged!!")
@@ -34,7 +34,7 @@ def test_a_reader_waits_for_a_commit_and_finishes_it_if_nobody_does(tmp_path: Pa
     seen = []
 
     def read() -> None:
-        with slots.areas() as (areas, _):
+        with slots.areas(writable=False) as (areas, _):
             seen.append(areas[1].read(0, 1))
 
     with locked(slots.layout.guard):  # somebody commits ...
@@ -49,5 +49,5 @@ def test_a_reader_waits_for_a_commit_and_finishes_it_if_nobody_does(tmp_path: Pa
 def test_a_slot_of_another_size_is_refused(tmp_path: Path) -> None:
     slots = files(tmp_path)
     slots.layout.slot(0).write_bytes(b"")
-    with pytest.raises(StoreError, match=r"slot0\.bin: 0 bytes"), slots.areas():
+    with pytest.raises(StoreError, match=r"slot0\.bin: 0 bytes"), slots.areas(writable=False):
         pass
