@@ -1,4 +1,4 @@
-"""Measurements: `scripts/bench swap [--json]`; `scripts/bench ble [--json]` is in tests/benches/ble.py.
+"""Measurements: `scripts/bench swap [--json]`; `smp` and `ble` are in tests/benches/{smp,ble}.py.
 
 swap    A boot that swaps two images of one size, through the store's files, as a ratio to writing the same bytes once
         with fsync; alternately, medians of 11. 4 KiB sectors, swap-using-move, signed with ECDSA-P256; 64 KiB to 4 MiB.
@@ -154,8 +154,12 @@ def main(arguments: Sequence[str]) -> int:
         from tests.benches import ble
 
         return ble.run(arguments[1:])
+    if arguments[:1] == ["smp"]:
+        from tests.benches import smp
+
+        return smp.run(arguments[1:])
     if not arguments or arguments[0] != "swap":
-        print("usage: scripts/bench swap|ble [--json]", file=sys.stderr)
+        print("usage: scripts/bench swap|smp|ble [--json]", file=sys.stderr)
         return 2
     result = swap()
     if "--json" in arguments:

@@ -25,14 +25,13 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from struct import pack
 
 import cbor2
 
 from smp_dfu_host.mcuboot.image import ImageVersion
 from smp_dfu_host.store.factory import make_image
+from tests.benches.requests import upload_requests
 from tests.ble.raw_central import RawCentral
 from tests.ble.vm_packages import SUITES
 
@@ -64,22 +63,6 @@ class Sample:
     """kB/s."""
     cpu_ms: float
     """Of the server, for each write command."""
-
-
-def upload_requests(image: bytes, frame: int) -> list[bytes]:
-    """Return the requests of an upload, of that many bytes each."""
-    requests: list[bytes] = []
-    offset = 0
-    while offset < len(image):
-        body: dict[str, object] = {"off": offset}
-        if not offset:
-            body |= {"image": 0, "len": len(image), "sha": sha256(image).digest()}
-        room = frame - 8 - len(cbor2.dumps({**body, "data": b""})) - 2  # the size of `data` takes three bytes, not one
-        data = image[offset : offset + room]
-        payload = cbor2.dumps({**body, "data": data})
-        requests.append(pack(">BBHHBB", 2, 0, len(payload), 1, len(requests) % 256, 1) + payload)
-        offset += len(data)
-    return requests
 
 
 async def send_all(central: RawCentral, requests: Sequence[bytes]) -> None:

@@ -1,8 +1,9 @@
 import cbor2
 import pytest
 
-from tests.benches.ble import FRAMES, upload_requests
+from tests.benches.ble import FRAMES
 from tests.benches.ble_servers import Frames
+from tests.benches.requests import upload_requests
 
 
 @pytest.mark.parametrize("frame", FRAMES)
