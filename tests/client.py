@@ -135,11 +135,12 @@ class LineChannel:
 class Client:
     """Sends requests and matches replies by their sequence number."""
 
-    def __init__(self, channel: Channel, *, version: int = 1, timeout_s: float = 10.0) -> None:
+    def __init__(self, channel: Channel, *, version: int = 1, timeout_s: float = 10.0, sequence: int = 0) -> None:
         self.channel = channel
         self._version = version
         self._timeout_s = timeout_s
-        self._sequence = 0
+        self.sequence = sequence
+        """Number of the last request; where answers to an earlier client may still come, it must go on from there."""
 
     async def read(self, group: int, command: int, body: Reply | None = None, **options: float) -> Reply:
         return await self._request(READ, group, command, body or {}, **options)
@@ -181,14 +182,14 @@ class Client:
         raise AssertionError(f"upload refused: {reply}")
 
     async def _request(self, op: int, group: int, command: int, body: Reply, timeout_s: float | None = None) -> Reply:
-        self._sequence = (self._sequence + 1) % 256
+        self.sequence = (self.sequence + 1) % 256
         payload = cbor2.dumps(body)
-        header = HEADER.pack(self._version << 3 | op, 0, len(payload), group, self._sequence, command)
+        header = HEADER.pack(self._version << 3 | op, 0, len(payload), group, self.sequence, command)
         async with asyncio.timeout(timeout_s or self._timeout_s):
             await self.channel.send(header + payload)
             while True:
                 frame = await self.channel.receive()
-                if len(frame) >= HEADER.size and frame[6] == self._sequence:
+                if len(frame) >= HEADER.size and frame[6] == self.sequence:
                     return dict(cbor2.loads(frame[HEADER.size :]))
 
 
