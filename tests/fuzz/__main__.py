@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ BACKSTOP_S = 30
 MEMORY_MB = 2048
 _UNITS = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _PEAK = re.compile(r"stat::peak_rss_mb:\s*(\d+)")
+_FEATURES = re.compile(r"\bft: (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Outcome:
 
     target: str
     executions: int
+    seconds: float
+    """How long it took, its start included."""
+    features: int
+    """What libFuzzer tells apart: branches that were taken, how often, and with which values."""
     peak_mb: int
     """Most resident memory, in MiB; the fuzzer's and its corpus included."""
     status: int
@@ -40,19 +46,32 @@ class Outcome:
         found = (
             "no finding" if self.status == 0 else f"A FINDING (status {self.status}), see above and .fuzz/{self.target}"
         )
-        return f"fuzz {self.target}: {self.executions} executions, {self.peak_mb} MiB at most, {found}"
+        size = f"{self.executions} executions in {self.seconds:.0f} s, {self.features} features"
+        return f"fuzz {self.target}: {size}, {self.peak_mb} MiB at most, {found}"
 
 
 def fuzz(name: str, seconds: int, folder: Path = FOLDER) -> Outcome:
     """Fuzz one target for so many seconds."""
     options = [f"-max_total_time={seconds}", f"-timeout={BACKSTOP_S}", f"-rss_limit_mb={MEMORY_MB}"]
     command = [sys.executable, "-m", "tests.fuzz.engine", name, str(folder / name), *options, "-print_final_stats=1"]
+    begun = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     said = done.stdout + done.stderr
     if done.returncode != 0:
         print("\n".join([line for line in said.splitlines() if not line.startswith(("INFO:", "#"))][-60:]))
-    counted, peak = _UNITS.search(said), _PEAK.search(said)
-    return Outcome(name, int(counted[1]) if counted else 0, int(peak[1]) if peak else 0, done.returncode)
+    return Outcome(
+        name,
+        last(_UNITS, said),
+        round(time.monotonic() - begun, 1),
+        last(_FEATURES, said),
+        last(_PEAK, said),
+        done.returncode,
+    )
+
+
+def last(number: re.Pattern[str], said: str) -> int:
+    """Return the last such number that libFuzzer said; 0 if there is none."""
+    return int((number.findall(said) or [0])[-1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

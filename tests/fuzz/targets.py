@@ -32,8 +32,8 @@ def plain(make: Callable[[Path], Check]) -> Callable[[Path], AbstractContextMana
 
 
 TARGETS = {
-    "wire": Target("headers, and messages put together from pieces", plain(lambda _: check_wire), wire_seeds),
-    "console": Target("console and shell framing", plain(lambda _: check_console), console_seeds),
+    "wire": Target("headers, and messages put together from pieces", plain(lambda _: check_wire), wire_seeds, 192),
+    "console": Target("console and shell framing", plain(lambda _: check_console), console_seeds, 256),
     "bodies": Target("CBOR bodies of every command of every group", plain(bodies), body_seeds),
     "requests": Target("requests to all groups on a real store", requests_to_all_groups, request_seeds, 2048),
     "image": Target("parsing and verification of images", plain(check_image), image_seeds, 2048),

@@ -42,8 +42,9 @@ def test_unknown_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_outcome_is_told_in_a_line() -> None:
-    assert str(Outcome("wire", 7, 50, 0)) == "fuzz wire: 7 executions, 50 MiB at most, no finding"
-    assert "A FINDING (status 77), see above and .fuzz/wire" in str(Outcome("wire", 7, 50, 77))
+    told = str(Outcome("wire", 7, 1.6, 3, 50, 0))
+    assert told == "fuzz wire: 7 executions in 2 s, 3 features, 50 MiB at most, no finding"
+    assert "A FINDING (status 77), see above and .fuzz/wire" in str(Outcome("wire", 7, 1.6, 3, 50, 77))
 
 
 @needs_atheris
@@ -52,6 +53,8 @@ def test_executions_are_counted(tmp_path: Path) -> None:
     outcome = fuzz("bodies", 3, tmp_path)
     assert outcome.status == 0
     assert outcome.executions > 100
+    assert outcome.seconds > 1
+    assert outcome.features > 10
     assert outcome.peak_mb > 10
     assert list((tmp_path / "bodies" / "corpus").iterdir())
 

@@ -4,15 +4,17 @@ Nothing is imported here: atheris must be told before the modules are.
 """
 
 _WIRE = ("smp_dfu_host.wire",)
-_MCUBOOT = ("smp_dfu_host.mcuboot",)
+_MCUBOOT = "smp_dfu_host.mcuboot"
+_DECIDES = ("boot", "context", "direct_xip", "overwrite", "ram_load", "request", "rollback", "single", "slot_check")
+_SWAPS = ("swap_keys", "swap_move", "swap_offset", "swap_scratch", "swap_status", "swap_type", "trailer", "update")
 
 WATCHED = {
     "wire": _WIRE,
     "console": _WIRE,
     "bodies": _WIRE,
-    "requests": ("smp_dfu_host",),
-    "image": _MCUBOOT,
-    "flash": _MCUBOOT,
+    "requests": (*_WIRE, "smp_dfu_host.dispatch", "smp_dfu_host.groups", "smp_dfu_host.modules", "smp_dfu_host.store"),
+    "image": (_MCUBOOT,),
+    "flash": tuple(f"{_MCUBOOT}.{name}" for name in (*_DECIDES, *_SWAPS)),
     "config": ("smp_dfu_host", "tomllib"),
     "files": ("smp_dfu_host.store.image_files", "zipfile", "intelhex"),
 }

@@ -12,8 +12,8 @@ from smp_dfu_host.wire.message import requests
 from smp_dfu_host.wire.raw import RawFraming
 from tests.fuzz.recorded import frames, serial_streams
 
-LIMIT = 384
-"""Bytes of the receive buffers."""
+LIMIT = 128
+"""Bytes of the receive buffers; small, so that short inputs overflow them."""
 GOOD = bytes.fromhex("08 00 0006 0000 01 00 a16164626869")
 GOOD_LINE = b"\x06\x09ABAIAAAGAAABAKFhZGJoaVNt\n"
 
