@@ -127,7 +127,8 @@ def write_control(folder: Path, options: argparse.Namespace, parts: Parts) -> li
     shares = [Share(f"share{i}", path) for i, path in enumerate(wanted)]
     for share in shares:
         share.path.mkdir(parents=True, exist_ok=True)
-    shutil.copy(GUEST / "stage2", control / "stage2")
+    for name in ("stage2", "rescan.py"):
+        shutil.copy(GUEST / name, control / name)
     conf = options.conf.read_text() if options.conf else "[GATT]\nChannels = 1\n"
     (control / "main.conf").write_text(conf)
     (control / "config").write_text(configuration(options, parts, logs, shares))
@@ -142,6 +143,7 @@ def configuration(options: argparse.Namespace, parts: Parts, logs: Path, shares:
     values = {
         "CONTROLLERS": str(options.controllers),
         "LOGS": str(logs),
+        "PYTHON": sys.executable,
         "BLUETOOTHD": daemon,
         "BTVIRT": program(parts, "/usr/bin/btvirt"),
         "BTMON": program(parts, "/usr/bin/btmon"),
