@@ -56,7 +56,7 @@ async def test_nobody_may_serve(raw: bool) -> None:
             await central.send(HELLO)
             assert await central.received(len(HELLO)) == HELLO
         async with asyncio.timeout(60):
-            _, errors = await process.communicate()
+            _, errors = await process.communicate(b"")  # Python 3.11 would leave its input open without
     finally:
         if process.returncode is None:
             process.kill()
