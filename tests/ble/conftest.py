@@ -10,7 +10,8 @@ import signal
 import struct
 import time
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from smp_dfu_host.config import BleConfig
 from smp_dfu_host.dispatch.peer import Link
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import BleTransport
+from tests.ble import mgmt
+from tests.ble.raw_central import disputes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # dbus-next's own, of things that Python 3.13 deprecates
@@ -127,6 +130,20 @@ async def transport(inbox: EchoInbox, security: str) -> AsyncIterator[BleTranspo
     await made.close()
 
 
+forgotten: Counter[str] = Counter()
+"""How often each device was forgotten, by path."""
+
+
+@pytest.fixture(autouse=True)
+def explained() -> Iterator[None]:
+    """Fail a test in which bluetoothd had a central's channel more often than there were pairings."""
+    disputes.clear()
+    forgotten.clear()
+    yield
+    more = {ends: count for ends, count in disputes.items() if count > 1 + forgotten.total()}
+    assert not more, f"connections refused because bluetoothd had the channel, by controllers: {more}"
+
+
 async def objects() -> dict[str, dict[str, dict[str, object]]]:
     """What bluetoothd has, with plain values."""
     bus = await Bus.open()
@@ -161,6 +178,7 @@ async def forget_devices() -> None:
         for path, interfaces in (await objects()).items():
             if "org.bluez.Device1" in interfaces:
                 await bus.ask(path.rpartition("/")[0], "org.bluez.Adapter1.RemoveDevice", "o", path)
+                forgotten[path] += 1
     finally:
         await bus.close()
 
@@ -190,13 +208,20 @@ async def directed() -> bool:
 
 async def set_powered(*, on: bool) -> None:
     """Turn the server's adapter on or off."""
-    process = await asyncio.create_subprocess_exec("btmgmt", "--index", "0", "power", "on" if on else "off")
-    await process.wait()
+    await asyncio.to_thread(mgmt.switch, SERVER, mgmt.SET_POWERED, on=on)
 
     async def settled() -> bool:
         return (await adapter("org.bluez.Adapter1")).get("Powered") is on
 
     await eventually(settled)
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process has not ended yet; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/exe").exists()
+    except ProcessLookupError:  # it is about to go
+        return False
 
 
 class Daemon:
@@ -209,7 +234,7 @@ class Daemon:
     def stop(self) -> None:
         with suppress(ProcessLookupError):  # it has ended by itself, as without D-Bus
             os.kill(self._pid, signal.SIGTERM)
-        while Path(f"/proc/{self._pid}/exe").exists():  # nobody's child, or ours: waitpid does not serve both
+        while runs(self._pid):  # nobody's child, or ours: waitpid does not serve both
             time.sleep(0.01)
 
     @property
@@ -228,7 +253,16 @@ class Daemon:
         return before
 
     def start(self) -> None:
-        log = (os.POSIX_SPAWN_OPEN, 1, "/run/bluetoothd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        """Start it with all controllers off, as they are at boot and after its own orderly end.
+
+        When a controller is on already, as after the end of D-Bus, the kernel has its pairing channel from before, and
+        sets up ATT's first at each connection (linux net/bluetooth/l2cap_core.c, l2cap_connect_cfm). bluetoothd, at
+        real-time priority, then asks for encryption before the pairing channel is there, is refused ("security
+        requested but not available"), and drops whoever is bonded.
+        """
+        for controller in mgmt.controllers():
+            mgmt.switch(controller, mgmt.SET_POWERED, on=False)
+        log = (os.POSIX_SPAWN_OPEN, 1, "/run/ble-vm/bluetoothd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         command = ["chrt", "-f", "10", *self._command]
         actions = [log, (os.POSIX_SPAWN_DUP2, 1, 2)]
         self._pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions)

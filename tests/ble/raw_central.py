@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections import Counter
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -44,6 +45,14 @@ HCI_COMMAND, HCI_DISCONNECT, REMOTE_USER = 0x01, 0x0406, 0x13
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+disputes: Counter[tuple[int, int]] = Counter()
+"""How often bluetoothd had the channel that we wanted, by the controllers at both ends.
+
+A second after a pairing, it looks for the peer's services (bluez src/device.c, device_bonding_complete and
+DISCOVERY_TIMER). If our connection has ended by then, it makes one of its own for that, once for each pairing, and
+keeps it.
+"""
+
 
 def address(controller: int) -> bytes:
     """The address of a virtual controller as the kernel has it, last byte first."""
@@ -67,15 +76,16 @@ def _call(name: str, sock: socket.socket, where: bytes) -> None:
             raise OSError(code, f"{name}: {os.strerror(code)}")
 
 
-def hang_up(controller: int) -> None:
-    """Have a controller end all its connections, by HCI Disconnect."""
+def hang_up(controller: int, to: int | None = None) -> None:
+    """Have a controller end its connection to another one, or all, by HCI Disconnect."""
     connections = bytearray(struct.pack("=HH", controller, 8) + bytes(8 * CONNECTION.size))
     with socket.socket(AF_BLUETOOTH, socket.SOCK_RAW, BTPROTO_HCI) as sock:
         fcntl.ioctl(sock, HCIGETCONNLIST, connections)
         _call("bind", sock, struct.pack("=HHH", AF_BLUETOOTH, controller, 0))
         for number in range(struct.unpack_from("=HH", connections)[1]):
-            handle = CONNECTION.unpack_from(connections, 4 + number * CONNECTION.size)[0]
-            sock.send(struct.pack("<BHBHB", HCI_COMMAND, HCI_DISCONNECT, 3, handle, REMOTE_USER))
+            handle, peer, *_ = CONNECTION.unpack_from(connections, 4 + number * CONNECTION.size)
+            if to is None or peer == address(to):
+                sock.send(struct.pack("<BHBHB", HCI_COMMAND, HCI_DISCONNECT, 3, handle, REMOTE_USER))
 
 
 class AttError(Exception):
@@ -116,11 +126,12 @@ class RawCentral:
         done = asyncio.Event()
         try:
             async with asyncio.timeout(timeout_s):
-                while not self._begins(to):  # noqa: ASYNC110  (the kernel has no event for it)
-                    await asyncio.sleep(0.05)
+                if not self._begins(to):
+                    disputes[self._controller, to] += 1
+                    await self._take_back(to)
                 self._loop.add_writer(self._sock, done.set)
                 await done.wait()
-        except TimeoutError:
+        except BaseException:
             self._loop.remove_writer(self._sock)
             self._sock.close()
             raise
@@ -131,8 +142,14 @@ class RawCentral:
         self._loop.add_reader(self._sock, self._readable)
         return self
 
+    async def _take_back(self, to: int) -> None:
+        """End bluetoothd's connection, and begin to connect."""
+        while not self._begins(to):
+            hang_up(self._controller, to)
+            await asyncio.sleep(0.05)
+
     def _begins(self, to: int) -> bool:
-        """Begin to connect; False while bluetoothd does, to what it is bonded with, or has the channel already."""
+        """Begin to connect; False while bluetoothd has the channel."""
         try:
             _call("connect", self._sock, _sockaddr(to))
         except OSError as exc:

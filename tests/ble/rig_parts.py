@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.ble.conftest import adapter, eventually, objects
+from tests.ble.conftest import adapter, eventually, objects, runs
 
 GONE_S = 30.0
 TRIES = 4
@@ -33,7 +33,7 @@ class Part:
         await eventually(self._ended, GONE_S)
 
     async def _ended(self) -> bool:
-        return not Path(f"/proc/{self._pid}/exe").exists()
+        return not runs(self._pid)
 
     def start(self) -> None:
         quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]

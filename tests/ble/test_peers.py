@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from smp_dfu_host.transport.ble import BleTransport
+from tests.ble import mgmt
 from tests.ble.conftest import CENTRAL, DUMMY, HELLO, SECOND, SERVER, EchoInbox, directed, message
 from tests.ble.raw_central import RawCentral
 
@@ -42,9 +43,8 @@ async def beside(server: int = SERVER, second: int = SECOND, dummy: int = DUMMY)
     A virtual controller numbers its connections from the same handle on, and both ends use the caller's: a first
     connection to somewhere else keeps the second central's apart from the first one's.
     """
-    for setting in ("connectable", "advertising"):
-        process = await asyncio.create_subprocess_exec("btmgmt", "--index", str(dummy), setting, "on")
-        await process.wait()
+    for setting in (mgmt.SET_CONNECTABLE, mgmt.SET_ADVERTISING):
+        await asyncio.to_thread(mgmt.switch, dummy, setting, on=True)
     async with await RawCentral(second).connect(dummy), await RawCentral(second).connect(server) as central:
         yield central
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from tests.ble.raw_central import RawCentral
 from tests.client import Client
 
 CONNECT_S = 8.0
-ATTEMPTS = 5
 ANSWER_S = 30.0
 """Longest wait for an answer on the emulated processor."""
 
@@ -75,34 +73,13 @@ async def phone(controller: int = CENTRAL, to: int = SERVER) -> AsyncIterator[tu
 
 
 async def connected(controller: int, to: int) -> RawCentral:
-    """Connect and set up, trying again as apps do.
-
-    bluetoothd has the controller connect, too, to what it is bonded with. While it does, nobody else can, and a link
-    that it gives up falls. btvirt reports an advertiser once a scan; when that was overheard, the attempt never ends,
-    and the controller is turned off and on.
-    """
-    for attempt in range(ATTEMPTS):
-        try:
-            central = await RawCentral(controller).connect(to, timeout_s=CONNECT_S)
-        except TimeoutError:
-            await restart(controller)
-            continue
-        try:
-            return await central.setup()
-        except (OSError, TimeoutError) as exc:
-            print(f"attempt {attempt + 1} to connect: {type(exc).__name__} {exc}")
-            central.close()
-            await asyncio.sleep(1)  # what bluetoothd does meanwhile has no event here
-    raise LostError(f"no connection in {ATTEMPTS} attempts")
-
-
-async def restart(controller: int) -> None:
-    """Turn a controller off and on."""
-    for state in ("off", "on"):
-        process = await asyncio.create_subprocess_exec(
-            *("btmgmt", "--index", str(controller), "power", state), stdin=DEVNULL, stdout=DEVNULL
-        )
-        await process.wait()
+    """Connect and set up."""
+    central = await RawCentral(controller).connect(to, timeout_s=CONNECT_S)
+    try:
+        return await central.setup()
+    except BaseException:
+        central.close()
+        raise
 
 
 async def fallen(to: int) -> bool:
