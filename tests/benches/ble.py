@@ -1,4 +1,4 @@
-"""`scripts/bench ble [--json] [--bluez 5.66|5.82]`: an upload over Bluetooth LE, beside servers that do next to nothing.
+"""`scripts/bench ble [--json] [--bluez 5.66|5.82]`: an upload over Bluetooth LE, beside servers that do little.
 
 Runs in the virtual machine (scripts/ble-vm), where everything shares one emulated processor: only ratios mean anything.
 The servers (tests/benches/ble_servers.py) run all at once, each on its own controller; one client, which speaks ATT
