@@ -137,14 +137,15 @@ class Bus(message_bus.MessageBus):
         Raises:
             TransportError: If there is none.
         """
-        bus: Bus | None = None
         try:
             bus = cls()
-            async with asyncio.timeout(ANSWER_S):
-                await bus.connect()
-        except (OSError, EOFError, AuthError, DBusError) as exc:
-            if bus:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await bus.connect()
+            except BaseException:  # cancelled, too
                 bus._release()
+                raise
+        except (OSError, EOFError, AuthError, DBusError) as exc:
             raise TransportError(
                 NO_BUS.format(reason=getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
             ) from exc

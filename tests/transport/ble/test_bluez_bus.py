@@ -11,6 +11,7 @@ from dbus_next.message import Message
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import bluez_bus
 from smp_dfu_host.transport.ble.bluez_bus import Bus, BusError, bus_error
+from tests.leaks import held, released
 from tests.transport.ble.bluetoothd import private_bus
 
 needs_dbus = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="needs dbus-daemon: apt-get install dbus")
@@ -134,6 +135,27 @@ async def test_something_else_than_dbus_is_no_bus(tmp_path: Path, monkeypatch: p
     async with server:
         with pytest.raises(TransportError, match=r"^no system D-Bus "):
             await Bus.open()
+
+
+async def test_nothing_stays_open_when_connecting_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, given_up = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await given_up.wait()
+        writer.close()
+
+    server = await asyncio.start_unix_server(say_nothing, tmp_path / "bus")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+    async with server:
+        before = held()
+        opening = asyncio.create_task(Bus.open())
+        await asked.wait()
+        opening.cancel()
+        await asyncio.wait([opening])
+        given_up.set()
+        await released(before)
+    assert opening.cancelled()
 
 
 @pytest.mark.parametrize(
