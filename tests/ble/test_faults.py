@@ -26,7 +26,7 @@ from tests.ble.conftest import (
 )
 from tests.ble.raw_central import RawCentral
 from tests.ble.rig_parts import GONE_S, Part, remove_controllers
-from tests.ble.uploads import fallen, finish, image, phone, target, upload
+from tests.ble.uploads import fallen, finish, image, pair, phone, target, upload
 from tests.leaks import held, released
 
 pytestmark = [pytest.mark.ble, pytest.mark.slow]
@@ -87,6 +87,7 @@ async def advertising() -> bool:
 async def test_an_upload_goes_on_after(fault: Fault, tmp_path: Path) -> None:
     await forget_devices()
     async with target(tmp_path) as running:
+        await pair()
         await finish(image(1000), running)
         await eventually(advertising)
         before = held()

@@ -17,7 +17,7 @@ from smp_dfu_host.transport.ble import BleTransport
 from tests.ble.conftest import CENTRAL, HELLO, SERVER, EchoInbox, eventually, forget_devices
 from tests.ble.raw_central import RawCentral, hang_up
 from tests.ble.test_faults import advertising
-from tests.ble.uploads import LostError, Running, image, phone, target, upload
+from tests.ble.uploads import LostError, Running, image, pair, phone, target, upload
 from tests.leaks import held, released, resident
 
 pytestmark = [pytest.mark.ble, pytest.mark.soak]
@@ -70,6 +70,7 @@ async def test_uploads_that_are_cut_at_a_random_moment_are_resumed_and_finished(
     resumed = wrong = 0
     began = time.monotonic()
     async with target(tmp_path) as running:
+        await pair()
         for number in range(ROUNDS):
             again, differ = await one_upload(running)
             resumed, wrong = resumed + again, wrong + differ
@@ -82,6 +83,8 @@ async def test_uploads_that_are_cut_at_a_random_moment_are_resumed_and_finished(
 
 async def test_connections_that_come_and_go_leave_nothing_behind(transport: BleTransport, inbox: EchoInbox) -> None:
     memory = []
+    await pair()
+    await inbox.until(lambda: not inbox.present, 30)
     before = held()
     began = time.monotonic()
     for number in range(ROUNDS + WARM_ROUNDS):

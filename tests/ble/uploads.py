@@ -20,6 +20,8 @@ from tests.ble.raw_central import RawCentral
 from tests.client import Client
 
 CONNECT_S = 8.0
+LOOKED_S = 2.0
+"""From a pairing until bluetoothd has looked for services: one second, and it says nothing of it."""
 ANSWER_S = 30.0
 """Longest wait for an answer on the emulated processor."""
 
@@ -70,6 +72,12 @@ async def phone(controller: int = CENTRAL, to: int = SERVER) -> AsyncIterator[tu
         yield Client(RawChannel(central), timeout_s=ANSWER_S), central
     if not central.killed:
         await eventually(lambda: fallen(to))  # the next connection would be one over the same link
+
+
+async def pair(controller: int = CENTRAL, to: int = SERVER) -> None:
+    """Pair, and stay until bluetoothd has wanted to connect, too, and has found the channel taken (see `disputes`)."""
+    async with phone(controller, to):
+        await asyncio.sleep(LOOKED_S)
 
 
 async def connected(controller: int, to: int) -> RawCentral:
