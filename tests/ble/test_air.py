@@ -24,6 +24,7 @@ from tests.ble import btsnoop
 from tests.ble.btsnoop import ACL_RECEIVED, ACL_SENT, Packet, att, commands, events, recorded
 from tests.ble.conftest import CENTRAL, HELLO, NAME, SERVER, EchoInbox, eventually, forget_devices, message, set_powered
 from tests.ble.raw_central import INDICATION, NOTIFICATION, WRITE_COMMAND, RawCentral, shown
+from tests.ble.uploads import LOOKED_S
 from tests.client import Client, rc
 from tests.mcuboot.images import make_image
 
@@ -243,6 +244,7 @@ async def test_a_reset_is_seen_by_a_phone_as_one_of_a_device(record: Record, inb
     async with on_the_air(inbox) as transport:
         async with await RawCentral(CENTRAL).connect(SERVER) as central:
             handles = await (await central.setup()).discover()
+            await asyncio.sleep(LOOKED_S)
             inbox.echoing = False
             await central.send(HELLO)
             await inbox.until(lambda: bool(inbox.packets))
