@@ -74,11 +74,12 @@ class FakeClock:
 
 
 class FakeLink:
-    """A link that keeps what is sent; `block` makes it slow, `fail` makes it lose the next message."""
+    """A link that keeps what is sent; `quick` sends at once, `block` makes it slow, `fail` lose the next message."""
 
-    def __init__(self, peer: Peer = UDP, buf_size: int = 2475) -> None:
+    def __init__(self, peer: Peer = UDP, buf_size: int = 2475, *, quick: bool = False) -> None:
         self.peer = peer
         self.buf_size = buf_size
+        self.quick = quick
         self.closed = False
         self.sent: list[bytes] = []
         self.sending = 0
@@ -86,6 +87,14 @@ class FakeLink:
         self._open = asyncio.Event()
         self._open.set()
         self._arrived = asyncio.Event()
+
+    def send_now(self, message: bytes) -> bool:
+        assert not self.sending, "two messages at once on one link"
+        if not self.quick or not self._open.is_set() or self.closed or self.fail is not None:
+            return False
+        self.sent.append(message)
+        self._arrived.set()
+        return True
 
     async def send(self, message: bytes) -> None:
         assert not self.sending, "two messages at once on one link"

@@ -279,17 +279,24 @@ class Hooks:
         self._handlers = [entry for entry in self._handlers if entry[1] != handler]
         self._chains.clear()
 
+    def heard(self, event: Event) -> bool:
+        """Tell whether the event has a handler; who fires it for every request need not make its data otherwise."""
+        return bool(self._chain(event))
+
     async def notify(self, event: Event, data: object) -> None:
         """Run the event's handlers, one after another.
 
         Raises:
             Refusal: The first one that a handler raised.
         """
+        if chain := self._chain(event):
+            await _run(chain, Notice(event, data))
+
+    def _chain(self, event: Event) -> tuple[Handler, ...]:
         chain = self._chains.get(event)
         if chain is None:
             chain = self._chains[event] = tuple(handler for events, handler in self._handlers if _covers(events, event))
-        if chain:
-            await _run(chain, Notice(event, data))
+        return chain
 
 
 def _covers(events: int, event: Event) -> bool:

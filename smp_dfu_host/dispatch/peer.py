@@ -43,6 +43,13 @@ class Link(Protocol):
         """True once the connection is gone: its queued requests are not served, its replies are dropped."""
         ...
 
+    def send_now(self, message: bytes) -> bool:
+        """Send one whole message if nothing must be waited for; False: nothing was sent, and `send` is to do it.
+
+        Never called while `send` is at work.
+        """
+        ...
+
     async def send(self, message: bytes) -> None:
         """Send one whole message; return when the next may follow.
 

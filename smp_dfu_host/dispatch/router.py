@@ -13,6 +13,7 @@ Every request gets exactly one reply. One that is a bare `rc` ends the packet: r
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from smp_dfu_host.dispatch.group import Context, Group
 from smp_dfu_host.dispatch.hooks import CommandDone, CommandReceived, Event, Hooks
@@ -26,8 +27,7 @@ from smp_dfu_host.wire.message import Request, encode_reply, requests
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The answer to one request."""
 
     message: bytes
@@ -116,7 +116,7 @@ class Router:
             self._counters["failures"] += 1
             log.exception("%s: %s failed", link.peer, request.header)
             rc, payload = Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
-        if command is not None:
+        if command is not None and self._hooks.heard(Event.CMD_DONE):
             await self._done(context, rc)
         self._counters["replies"] += 1
         return Reply(encode_reply(request.header, payload), rc != Rc.OK)
@@ -133,8 +133,9 @@ class Router:
     async def _run(self, command: _Command, context: Context, payload: bytes) -> bytes:
         """Ask the hooks, run the method, and return its answer if that fits the link."""
         header = context.header
-        received = CommandReceived(header.group, header.command, header.op, context.peer)
-        await self._hooks.notify(Event.CMD_RECV, received)
+        if self._hooks.heard(Event.CMD_RECV):
+            received = CommandReceived(header.group, header.command, header.op, context.peer)
+            await self._hooks.notify(Event.CMD_RECV, received)
         arguments = () if command.body is None else (decode(command.body, payload),)
         answer = encode(await command.method(context, *arguments))
         size = Header.SIZE + len(answer)

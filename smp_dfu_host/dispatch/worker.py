@@ -1,11 +1,12 @@
 """The one worker: requests from all transports, served one at a time in the order of their arrival.
 
-    transports ─► put / offer ─► queue ─► Router ─► outbox of the link ─► link.send
-                  (packets)               (one)     (one task each while it holds something)
+    transports ─► put / offer ─► queue ─► Router ─► link.send_now, or outbox of the link ─► link.send
+                  (packets)               (one)                    (one task each while it holds something)
 
-Handlers therefore need no locks, as on Zephyr's work queue. Replies wait in an outbox of the link's own, whole and in
-order, so that a slow peer costs only itself: while its outbox is full, its requests rest, its `put` waits and its
-`offer` is refused, and all others are served. What belongs to a link that has closed is forgotten.
+Handlers therefore need no locks, as on Zephyr's work queue. Replies that a link does not take at once wait in an
+outbox of its own, whole and in order, so that a slow peer costs only itself: while its outbox is full, its requests
+rest, its `put` waits and its `offer` is refused, and all others are served. What belongs to a link that has closed is
+forgotten.
 """
 
 import asyncio
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 OUTBOX_SIZE = 32
 """Replies that may wait in one outbox. Phones keep 3 requests in flight, 24 at most (device-manager-client.md 7.4)."""
 
+
+TURN_S = 0.001
+"""How long requests are served before transports and senders get a turn, in seconds, if no request waits before."""
 
 DRAIN_S = 1.0
 """How long a reset waits for replies that are still on their way, in seconds."""
@@ -86,6 +90,7 @@ class Worker:
         self._moved = asyncio.Event()
         self._serving = asyncio.Lock()
         self._senders: asyncio.TaskGroup | None = None
+        self._traffics: dict[str, Counters] = {}
 
     def joined(self, link: Link) -> None:
         """Tell the modules that a peer has connected (or was heard for the first time)."""
@@ -125,12 +130,17 @@ class Worker:
         """Serve until cancelled; leaves no task behind."""
         try:
             async with asyncio.TaskGroup() as self._senders:
+                now = asyncio.get_running_loop().time
+                began = now()
                 while True:
                     while not self._turns:
                         await self._change()
+                        began = now()
                     async with self._serving:
                         await self._serve()
-                    await asyncio.sleep(0)  # a handler that waits for nothing must not keep the senders waiting
+                    if now() - began >= TURN_S:  # a handler that waits for nothing must not keep the others waiting
+                        await asyncio.sleep(0)
+                        began = now()
         finally:
             self._senders = None
             self.clear()
@@ -168,10 +178,13 @@ class Worker:
         return len(self._turns) < self._queue_size and not (lane is not None and lane.full)
 
     def _queue(self, link: Link, packet: bytes) -> None:
-        lane = self._lanes.setdefault(id(link), _Lane(link))
+        lane = self._lanes.get(id(link))
+        if lane is None:
+            lane = self._lanes[id(link)] = _Lane(link)
         lane.packets.append(packet)
         self._turns.append(lane)
-        self._most = max(self._most, len(self._turns))
+        if len(self._turns) > self._most:
+            self._most = len(self._turns)
         self._counters["packets"] += 1
         traffic = self._traffic(link)
         traffic["rx"] += 1
@@ -211,15 +224,28 @@ class Worker:
 
     def _traffic(self, link: Link) -> Counters:
         """Return the counters of a link's transport: packets that came, messages that went."""
-        return self._stats.group(link.peer.transport, "joined", "left", "rx", "rx_bytes", "tx", "tx_bytes")
+        transport = link.peer.transport
+        if (traffic := self._traffics.get(transport)) is None:
+            traffic = self._stats.group(transport, "joined", "left", "rx", "rx_bytes", "tx", "tx_bytes")
+            self._traffics[transport] = traffic
+        return traffic
 
     def _send(self, lane: _Lane, message: bytes) -> None:
         traffic = self._traffic(lane.link)
         traffic["tx"] += 1
         traffic["tx_bytes"] += len(message)
+        if lane.sender is None and self._sent_at_once(lane.link, message):
+            return
         lane.outbox.append(message)
         if lane.sender is None and self._senders is not None:
             lane.sender = self._senders.create_task(self._empty(lane))
+
+    def _sent_at_once(self, link: Link, message: bytes) -> bool:
+        try:
+            return link.send_now(message)
+        except Exception:  # a transport's fault costs its own peer, not the server
+            log.exception("%s: cannot send", link.peer)
+            return False
 
     async def _empty(self, lane: _Lane) -> None:
         """Send what is in the outbox, one message after another, until it is empty."""

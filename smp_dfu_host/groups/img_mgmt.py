@@ -7,10 +7,10 @@ Calls that wait for the disk run in another thread; a chunk's write does not wai
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, ParamSpec
 
 from smp_dfu_host.dispatch.group import Context, Group, read, write
 from smp_dfu_host.dispatch.hooks import (
@@ -38,11 +38,15 @@ from smp_dfu_host.wire.body import Body, Uint32
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+
 UPLOAD = 1
 SYNC_SIZE = 64 * 1024
 """Bytes of an upload after which they are synced to the disk in the background."""
 _SHOWN_DIGITS = 16
 """How much of a hash the log shows, as so many hexadecimal digits."""
+_INSPECTING = refusals(ImgRc.FLASH_OPEN_FAILED, verbose=True)
+_WRITING = refusals(ImgRc.FLASH_WRITE_FAILED, verbose=True)
 _UNSET = 0xFFFFFFFF
 """An `off` or `len` that counts as missing, as on Zephyr's 32-bit targets."""
 
@@ -120,7 +124,7 @@ class ImageGroup(Group):
             which = request.hash.hex()[:_SHOWN_DIGITS] or "that runs"
             log.info("%s: image %s is %s", context.peer, which, "confirmed" if request.confirm else "to be tested")
             if slot is not None:
-                await self._tell(Event.IMG_DFU_CONFIRMED, DfuConfirmed(context.peer, slot // SLOTS_OF_IMAGE, slot))
+                await self._tell(Event.IMG_DFU_CONFIRMED, DfuConfirmed, context.peer, slot // SLOTS_OF_IMAGE, slot)
             return await self._list(await asyncio.to_thread(self._store.slots))
 
     @write(1, Upload)
@@ -129,10 +133,10 @@ class ImageGroup(Group):
         size, image = _given(request.len), request.image
         chunk = Chunk(_given(request.off), request.data, size, request.sha, image, request.upgrade)
         try:
-            with refusals(ImgRc.FLASH_OPEN_FAILED, verbose=True):
+            with _INSPECTING:
                 step = self._uploads.inspect(chunk, self.services.lock.counter)
         except StoreRefused as refusal:
-            await self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
+            await self._tell(Event.IMG_DFU_STOPPED, DfuStopped, context.peer, str(refusal))
             await self._stop(context, refusal)  # which tells it again: Zephyr's checks do, and then the command does
             raise
         if not step.proceed:
@@ -150,7 +154,7 @@ class ImageGroup(Group):
                 await asyncio.to_thread(self._store.erase, slot)
             except StoreError as exc:
                 if not isinstance(exc, SlotRefusal) or exc.fault is not Fault.IN_USE:
-                    await self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(exc)))
+                    await self._tell(Event.IMG_DFU_STOPPED, DfuStopped, context.peer, str(exc))
                 raise
         log.info("%s: slot %s is erased", context.peer, slot)
         return Body()
@@ -204,7 +208,7 @@ class ImageGroup(Group):
         status = UploadStatus.START if step.first else UploadStatus.ONGOING
         try:
             await self._ask(context, request, step)
-            with refusals(ImgRc.FLASH_WRITE_FAILED, verbose=True):
+            with _WRITING:
                 if step.first and await self._begin(context, step):
                     status = UploadStatus.COMPLETE
                     return UploadReply(step.size, match=True)
@@ -214,10 +218,12 @@ class ImageGroup(Group):
             await self._stop(context, failed)
             raise
         finally:
-            await self._tell(Event.CMD_STATUS, CommandStatus(GROUP, UPLOAD, status))
+            await self._tell(Event.CMD_STATUS, CommandStatus, GROUP, UPLOAD, status)
 
     async def _ask(self, context: Context, request: Upload, step: Step) -> None:
         """Let hooks refuse a part; a refusal with a bare `rc` ends the session, one of a group's does not."""
+        if not self.services.hooks.heard(Event.IMG_DFU_CHUNK):
+            return
         try:
             await self.services.hooks.notify(Event.IMG_DFU_CHUNK, _check(context, request, step))
         except MgmtError as refusal:
@@ -227,7 +233,7 @@ class ImageGroup(Group):
     async def _begin(self, context: Context, step: Step) -> bool:
         """Make room for a first part; return True if all of the upload is there already."""
         log.info("%s: upload of %s bytes to slot %s", context.peer, step.size, step.slot)
-        await self._tell(Event.IMG_DFU_STARTED, DfuStarted(context.peer, step.image, step.slot, step.size))
+        await self._tell(Event.IMG_DFU_STARTED, DfuStarted, context.peer, step.image, step.slot, step.size)
         if self._check_upload and await asyncio.to_thread(self._uploads.holds, step):
             await asyncio.to_thread(self._uploads.skip, step)
             log.info("%s: upload to slot %s done, the image is there already", context.peer, step.slot)
@@ -243,14 +249,14 @@ class ImageGroup(Group):
             await asyncio.to_thread(self._uploads.check)
         if not progress.complete:
             self._sync(progress)
-            written = ChunkWritten(context.peer, step.image, step.slot, progress.off, progress.size)
-            await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, written)
+            where = step.image, step.slot, progress.off, progress.size
+            await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten, context.peer, *where)
             return UploadReply(progress.off)
         if self._syncing:
             await self._syncing
         match = await asyncio.to_thread(self._uploads.finish)
         log.info("%s: upload to slot %s done", context.peer, step.slot)
-        await self._tell(Event.IMG_DFU_PENDING, DfuPending(context.peer, step.image, step.slot, progress.size))
+        await self._tell(Event.IMG_DFU_PENDING, DfuPending, context.peer, step.image, step.slot, progress.size)
         return UploadReply(progress.off, match if self._check_upload else None)
 
     def _sync(self, progress: Progress) -> None:
@@ -267,12 +273,13 @@ class ImageGroup(Group):
     async def _stop(self, context: Context, refusal: Refusal) -> None:
         """End the session after a refusal."""
         self._uploads.drop()
-        await self._tell(Event.IMG_DFU_STOPPED, DfuStopped(context.peer, str(refusal)))
+        await self._tell(Event.IMG_DFU_STOPPED, DfuStopped, context.peer, str(refusal))
 
-    async def _tell(self, event: Event, data: object) -> None:
-        """Notify of what cannot be refused."""
-        with suppress(Refusal):
-            await self.services.hooks.notify(event, data)
+    async def _tell(self, event: Event, kind: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Notify of what cannot be refused; the event's data are made only if there is a handler."""
+        if self.services.hooks.heard(event):
+            with suppress(Refusal):
+                await self.services.hooks.notify(event, kind(*args, **kwargs))
 
 
 def _check(context: Context, request: Upload, step: Step) -> UploadCheck:

@@ -1,11 +1,10 @@
 """The image group's codes, and what of the store's becomes which of them."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import IntEnum
 
-from smp_dfu_host.errors import GroupError, MgmtError, Rc, StoreError
+from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal, StoreError
 from smp_dfu_host.mcuboot.request import SetNextError
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 
@@ -112,9 +111,8 @@ class StoreRefused(GroupError):  # noqa: N818  (reads as what it says)
     """A refusal of the store's, told apart from one of a hook's."""
 
 
-@contextmanager
-def refusals(otherwise: ImgRc, *, verbose: bool = False) -> Iterator[None]:
-    """Turn the store's refusals into the group's codes: the one table of them.
+class refusals:  # noqa: N801  (used like contextlib.suppress)
+    """Turns the store's refusals into the group's codes: the one table of them. One may be used again and again.
 
     Args:
         otherwise: The code of what is no refusal but a fault: of the disk, or of a file in the store.
@@ -124,15 +122,29 @@ def refusals(otherwise: ImgRc, *, verbose: bool = False) -> Iterator[None]:
         MgmtError: For what the boot loader's mode does not have.
         GroupError: For everything else.
     """
-    try:
-        yield
-    except SlotRefusal as exc:
+
+    __slots__ = ("_otherwise", "_verbose")
+
+    def __init__(self, otherwise: ImgRc, *, verbose: bool = False) -> None:
+        self._otherwise = otherwise
+        self._verbose = verbose
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: type[BaseException] | None, exc: BaseException | None, _where: object) -> None:
+        if isinstance(exc, StoreError):
+            raise self._answer(exc) from exc
+
+    def _answer(self, exc: StoreError) -> Refusal:
+        if isinstance(exc, SetNextError):
+            return StoreRefused(GROUP, _TRAILER_CODES[exc.rc], str(exc))
+        if not isinstance(exc, SlotRefusal):
+            log.error("%s", exc)  # the disk's fault, in one line
+            return self._refused(self._otherwise, exc)
         if exc.fault is Fault.NOT_SUPPORTED:
-            raise MgmtError(Rc.ENOTSUP, str(exc)) from exc
-        code = _CODES[exc.fault]
-        raise StoreRefused(GROUP, code, str(exc), _RSN.get(code) if verbose else None) from exc
-    except SetNextError as exc:
-        raise StoreRefused(GROUP, _TRAILER_CODES[exc.rc], str(exc)) from exc
-    except StoreError as exc:
-        log.error("%s", exc)  # noqa: TRY400  (the disk's fault, in one line)
-        raise StoreRefused(GROUP, otherwise, str(exc), _RSN.get(otherwise) if verbose else None) from exc
+            return MgmtError(Rc.ENOTSUP, str(exc))
+        return self._refused(_CODES[exc.fault], exc)
+
+    def _refused(self, code: ImgRc, exc: StoreError) -> StoreRefused:
+        return StoreRefused(GROUP, code, str(exc), _RSN.get(code) if self._verbose else None)

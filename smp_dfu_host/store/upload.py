@@ -18,9 +18,10 @@ Not told by a record: that bytes behind `off` were written already. They are wri
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid
@@ -64,13 +65,15 @@ class _Session:
         record_file: Where that is kept.
         slot_file: Where the upload goes.
         base: Where it starts in the slot.
+        errors: Turns the slot file's into a StoreError.
     """
 
-    def __init__(self, record: UploadRecord, record_file: int, slot_file: int, base: int) -> None:
+    def __init__(self, record: UploadRecord, record_file: int, slot_file: int, base: int, errors: "_OsErrors") -> None:
         self.record = record
         self.record_file = record_file
         self.slot_file = slot_file
         self.base = base
+        self.errors = errors
         self._wanted = ImageHeader.SIZE
         """How many bytes must be there before more can be said about where the image ends."""
         self._told = False
@@ -140,6 +143,7 @@ class Uploads:
         self._boot = boot
         self._session: _Session | None = None
         self._lock = threading.Lock()
+        self._record_errors = _OsErrors(store.layout.upload)
 
     def inspect(self, chunk: Chunk, counter: int) -> Step:
         """Decide what is to be done with a chunk; nothing is changed.
@@ -197,7 +201,7 @@ class Uploads:
                 offset = area.sector_offset(number)
                 if (offset < base + step.size or offset + size > trailer) and not area.is_erased(offset, size):
                     area.erase(offset, size)
-        with _os_errors(str(path)):
+        with (errors := _OsErrors(path)):
             slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             inode = os.fstat(slot_file).st_ino
             record = UploadRecord(
@@ -206,7 +210,7 @@ class Uploads:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             record_file = os.open(self._store.layout.upload, flags, 0o644)
             record.write(record_file)
-        self._session = _Session(record, record_file, slot_file, base)
+        self._session = _Session(record, record_file, slot_file, base, errors)
 
     def write(self, data: bytes) -> Progress:
         """Write the chunk that `inspect` let through.
@@ -216,17 +220,16 @@ class Uploads:
         """
         session = self._open_session()
         record = session.record
-        with _os_errors(str(self._store.layout.slot(record.slot))):
+        with session.errors:
             if os.pwrite(session.slot_file, data, session.base + record.off) != len(data):
                 raise StoreError(f"{len(data)} bytes at 0x{record.off:x}: written in part; is the disk full?")
         session.hash.update(data)
-        with self._lock, _os_errors(str(self._store.layout.upload)):
-            session.record = replace(session.record, off=record.off + len(data))
-            if session.record.off < record.size:
-                session.record.write(session.record_file)
-            off, durable = session.record.off, session.record.durable
-        checkable = self._validate and off < record.size and session.arrived()
-        return Progress(off, record.size, off - durable, checkable)
+        with self._lock, self._record_errors:
+            record = session.record = session.record._replace(off=record.off + len(data))
+            if record.off < record.size:
+                record.write(session.record_file)
+        checkable = self._validate and record.off < record.size and session.arrived()
+        return Progress(record.off, record.size, record.off - record.durable, checkable)
 
     def sync(self) -> None:
         """Make what is written so far survive a power cut of the host; may run beside `write`, in another thread.
@@ -240,15 +243,15 @@ class Uploads:
                 return
             off, slot_file, record_file = session.record.off, os.dup(session.slot_file), os.dup(session.record_file)
         try:
-            with _os_errors("upload"):
-                os.fsync(slot_file)
+            with self._record_errors:
+                os.fdatasync(slot_file)
                 with self._lock:
                     if self._session is not session:
                         return
-                    session.record = replace(session.record, durable=max(off, session.record.durable))
+                    session.record = session.record._replace(durable=max(off, session.record.durable))
                     if session.record.off < session.record.size:
                         session.record.write(record_file)
-                os.fsync(record_file)
+                os.fdatasync(record_file)
         finally:
             os.close(slot_file)
             os.close(record_file)
@@ -265,8 +268,8 @@ class Uploads:
         """
         session = self._open_session()
         record = session.record
-        with _os_errors(str(self._store.layout.slot(record.slot))):
-            os.fsync(session.slot_file)
+        with session.errors:
+            os.fdatasync(session.slot_file)
         match = session.hash.digest().startswith(record.sha) if record.sha else None
         if self._validate and match is not False:
             self.check()
@@ -311,16 +314,16 @@ class Uploads:
         if record is None:
             return None
         if record.boot != self._boot():
-            record = replace(record, boot=self._boot(), off=record.durable)
+            record = record._replace(boot=self._boot(), off=record.durable)
         path = layout.slot(record.slot)
         if record.counter != counter or record.inode != path.stat().st_ino or not record.off:
             self._store.close_uploads()
             return None
-        with _os_errors(str(path)):
+        with (errors := _OsErrors(path)):
             slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             record_file = os.open(layout.upload, os.O_RDWR | os.O_CLOEXEC)
             record.write(record_file)
-        return _Session(record, record_file, slot_file, self._store.image_base(record.slot))
+        return _Session(record, record_file, slot_file, self._store.image_base(record.slot), errors)
 
     def _open_session(self) -> _Session:
         if self._session is None:
@@ -334,9 +337,17 @@ class Uploads:
             session.close()
 
 
-@contextmanager
-def _os_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise StoreError(f"{what}: {exc.strerror}") from exc
+class _OsErrors:
+    """Turns what the system says of a file into a StoreError; may be used again and again."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: type[BaseException] | None, exc: BaseException | None, _where: object) -> None:
+        if isinstance(exc, OSError):
+            raise StoreError(f"{self._path}: {exc.strerror}") from exc

@@ -8,10 +8,9 @@ whoever removes it ends the session, in every process. It lies in one disk secto
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
@@ -21,6 +20,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Another text after every start of the host."""
 _MAGIC = b"SMPDFU\x00\x01"
 _OWNER_SIZE = 200
+_STRUCT = Struct(f"<8s16sQQIIIIH32sH{_OWNER_SIZE}s")
 _CRC = Struct("<I")
 
 
@@ -29,9 +29,8 @@ def boot_id() -> bytes:
     return UUID(BOOT_ID.read_text().strip()).bytes
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRecord:
-    """What must outlive the process."""
+class _Fields(NamedTuple):
+    # A tuple, as a new one is made for every chunk, and `replace` of a dataclass takes five times as long.
 
     boot: bytes
     """The host's start in which it was written."""
@@ -51,12 +50,16 @@ class UploadRecord:
     owner: bytes
     """Whose it is, `Peer.owner`, cut to 200 bytes."""
 
-    STRUCT: ClassVar[Struct] = Struct(f"<8s16sQQIIIIH32sH{_OWNER_SIZE}s")
-    SIZE: ClassVar[int] = STRUCT.size + _CRC.size
+
+class UploadRecord(_Fields):
+    """What must outlive the process."""
+
+    __slots__ = ()
+    SIZE: ClassVar[int] = _STRUCT.size + _CRC.size
 
     def pack(self) -> bytes:
         """Return the file's contents."""
-        body = self.STRUCT.pack(
+        body = _STRUCT.pack(
             _MAGIC,
             self.boot,
             self.counter,
@@ -75,10 +78,10 @@ class UploadRecord:
     @classmethod
     def unpack(cls, data: bytes) -> "UploadRecord | None":
         """Return the record in a file's contents, or None if there is no whole one."""
-        body, crc = data[: cls.STRUCT.size], data[cls.STRUCT.size : cls.SIZE]
+        body, crc = data[: _STRUCT.size], data[_STRUCT.size : cls.SIZE]
         if len(data) < cls.SIZE or not data.startswith(_MAGIC) or crc != _CRC.pack(crc32(body)):
             return None
-        _, boot, counter, inode, slot, size, off, durable, sha_size, sha, owner_size, owner = cls.STRUCT.unpack(body)
+        _, boot, counter, inode, slot, size, off, durable, sha_size, sha, owner_size, owner = _STRUCT.unpack(body)
         return cls(boot, counter, inode, slot, size, off, durable, sha[:sha_size], owner[:owner_size])
 
     @classmethod

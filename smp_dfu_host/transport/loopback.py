@@ -77,15 +77,20 @@ class LoopbackLink:
         self.replies: asyncio.Queue[bytes | None] = asyncio.Queue()
         """What was sent and not taken yet; None is the end."""
 
+    def send_now(self, message: bytes) -> bool:
+        """Hand over one reply."""
+        if not self.closed:
+            self.replies.put_nowait(message)
+        return not self.closed
+
     async def send(self, message: bytes) -> None:
         """Hand over one reply.
 
         Raises:
             TransportError: If the connection is gone.
         """
-        if self.closed:
+        if not self.send_now(message):
             raise TransportError(f"{self.peer}: the link is gone")
-        self.replies.put_nowait(message)
 
 
 class LoopbackTransport:

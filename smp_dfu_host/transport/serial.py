@@ -73,6 +73,11 @@ class SerialLink:
         self._lost = lost
         self._framing = framing
 
+    def send_now(self, message: bytes) -> bool:
+        """Return False: how much the line takes at once is not known."""
+        del message
+        return False
+
     async def send(self, message: bytes) -> None:
         """Write one message as the framing has it; return when the kernel has taken all of it.
 

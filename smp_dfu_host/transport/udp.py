@@ -49,6 +49,13 @@ class UdpLink:
         """Where replies go."""
         self._endpoint = endpoint
 
+    def send_now(self, message: bytes) -> bool:
+        """Send one datagram if the socket takes it."""
+        if self.closed or self._endpoint.lost or not self._endpoint.writable.is_set():
+            return False
+        self._endpoint.socket.sendto(message, self.address)
+        return True
+
     async def send(self, message: bytes) -> None:
         """Send one datagram; return when the socket takes another.
 

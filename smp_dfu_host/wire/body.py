@@ -15,7 +15,7 @@ does: so replies are as long as Zephyr's, and the phone apps' fast decoder of up
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -93,11 +93,7 @@ def _read_map(readers: Mapping[bytes, tuple[str, cbor.Reader]], data: bytes) -> 
             break
         count -= 1  # an indefinite count is negative and stays so
         start = offset
-        major, size, offset = cbor.read_head(data, offset)
-        key = data[offset : offset + size]
-        if major != cbor.TEXT or size < 0 or len(key) < size:
-            raise cbor.malformed("key that is no text", start)
-        offset += size
+        key, offset = cbor.read_key(data, offset)
         if (known := readers.get(key)) is None:
             offset = cbor.skip(data, offset)
             continue
@@ -136,7 +132,7 @@ def encode(body: Body | Mapping[str, object]) -> bytes:
     Values may be integers, booleans, texts, byte strings, bodies, mappings and sequences of those.
     """
     try:
-        return cbor2.dumps(_plain(body, lambda text: text), indefinite_containers=True)
+        return cbor2.dumps(_plain(body, _as_it_is), indefinite_containers=True)
     except UnicodeEncodeError:  # a text that came with invalid UTF-8 goes back as it came
         return cbor2.dumps(_plain(body, _RawText), indefinite_containers=True, default=_encode_raw)
 
@@ -148,21 +144,38 @@ class _RawText:
     text: str
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
+_ATOMS = frozenset({int, bool, bytes})
+_names: dict[type[Body], tuple[str, ...]] = {}
+"""The fields of each type of body; a cache."""
+
+
 def _plain(value: object, text: Callable[[str], object]) -> object:
     """Return the value as cbor2 takes it."""
+    if type(value) in _ATOMS:
+        return value
     match value:
         case str():
             return text(value)
         case bytes():
             return value
         case Body():
-            named = ((each.name, getattr(value, each.name)) for each in fields(value))
-            return {text(name): _plain(item, text) for name, item in named if item is not None}
+            return {text(name): _plain(item, text) for name, item in _given(value)}
         case Mapping():
             return {text(key): _plain(item, text) for key, item in value.items() if item is not None}
         case Sequence():
             return [_plain(item, text) for item in value]
     return value
+
+
+def _given(body: Body) -> Iterator[tuple[str, object]]:
+    """Return the fields that are not None."""
+    if (names := _names.get(type(body))) is None:
+        names = _names[type(body)] = tuple(each.name for each in fields(body))
+    return ((name, item) for name in names if (item := getattr(body, name)) is not None)
 
 
 def _encode_raw(encoder: cbor2.CBOREncoder, value: object) -> None:

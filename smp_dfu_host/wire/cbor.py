@@ -28,6 +28,7 @@ BREAK = 0xFF
 """The mark at the end of an item of indefinite length."""
 
 _FALSE, _TRUE = 0xF4, 0xF5
+_SHORT_TEXT = TEXT << 5
 
 _U16, _U32, _U64 = Struct(">H"), Struct(">I"), Struct(">Q")
 
@@ -56,6 +57,20 @@ def read_head(data: bytes, offset: int) -> tuple[int, int, int]:
     if info == 31 and major not in (UINT, NEGATIVE, TAG):
         return major, INDEFINITE, offset + 1
     raise malformed("reserved item", offset)
+
+
+def read_key(data: bytes, offset: int) -> tuple[bytes, int]:
+    """Read a text that is a map's key, as its bytes."""
+    size = data[offset] - _SHORT_TEXT
+    start = offset + 1
+    if not 0 <= size < 24:  # nearly all are that short
+        major, size, start = read_head(data, offset)
+        if major != TEXT or size < 0:
+            raise malformed("key that is no text", offset)
+    end = start + size
+    if end > len(data):
+        raise malformed("key that is no text", offset)
+    return data[start:end], end
 
 
 def read_text(data: bytes, offset: int) -> tuple[str, int]:

@@ -10,10 +10,8 @@ drivers/console/uart_mcumgr.c).
 """
 
 from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64, b2a_base64, crc_hqx
 from collections.abc import Iterator
-
-import crcmod.predefined
 
 from smp_dfu_host.errors import WireError
 
@@ -35,7 +33,10 @@ OVERHEAD = 4
 _LEAST_SIZE = 15
 """Shortest lines that messages can be split into: marker, 9 bytes in base64, LF; shorter ones might tear the CRC."""
 
-_crc = crcmod.predefined.mkPredefinedCrcFun("xmodem")
+
+def _crc(data: bytes) -> int:
+    """Return CRC-16/XMODEM, which is what BinHex 4 has too."""
+    return crc_hqx(data, 0)
 
 
 class ConsoleFraming:
@@ -50,7 +51,7 @@ class ConsoleFraming:
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._line = bytearray()
+        self._line = b""  # a line mostly comes whole
         self._too_long = False
         self._packet = bytearray()
         self._wanted = 0
@@ -63,7 +64,8 @@ class ConsoleFraming:
         packets = []
         for piece in whole:
             self._add(piece)
-            packets += self._end_line()
+            if (packet := self._end_line()) is not None:
+                packets.append(packet)
         self._add(rest)
         return iter(packets)
 
@@ -74,16 +76,15 @@ class ConsoleFraming:
         else:
             self._line += piece
 
-    def _end_line(self) -> list[bytes]:
-        line, self._line = bytes(self._line), bytearray()
+    def _end_line(self) -> bytes | None:
+        line, self._line = self._line, b""
         too_long, self._too_long = self._too_long, False
         try:
-            packet = None if too_long else self._take(line)
+            return None if too_long else self._take(line)
         except WireError:
             self.dropped += 1
             self._abandon()
-            return []
-        return [] if packet is None else [packet]
+            return None
 
     def _take(self, line: bytes) -> bytes | None:
         """Take a whole line without its LF; return the packet if this was its last line."""
@@ -138,7 +139,7 @@ class ConsoleFraming:
 
     def reset(self) -> None:
         """Forget the line and the packet that are under way."""
-        self._line.clear()
+        self._line = b""
         self._too_long = False
         self._abandon()
 

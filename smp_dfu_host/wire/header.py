@@ -8,15 +8,17 @@ Multi-byte fields are big-endian; `length` counts the CBOR payload only, in byte
 version 1, version 1 is their version 2 (zephyr doc/services/device_mgmt/smp_protocol.rst).
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from smp_dfu_host.errors import WireError
 
 NEWEST_VERSION = 1
 """The highest version that we speak."""
+
+
+_STRUCT = Struct(">BBHHBB")
 
 
 class Op(IntEnum):
@@ -28,9 +30,8 @@ class Op(IntEnum):
     WRITE_RSP = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The header of one message; the reserved bits are not looked at."""
+class _Fields(NamedTuple):
+    # A tuple, as one is made for every message, and a frozen dataclass takes three times as long.
 
     op: int
     """0..7, see `Op`."""
@@ -47,8 +48,12 @@ class Header:
     command: int
     """0..255."""
 
-    STRUCT: ClassVar[Struct] = Struct(">BBHHBB")
-    SIZE: ClassVar[int] = STRUCT.size
+
+class Header(_Fields):
+    """The header of one message; the reserved bits are not looked at."""
+
+    __slots__ = ()
+    SIZE: ClassVar[int] = _STRUCT.size
 
     @classmethod
     def parse(cls, data: bytes | bytearray, offset: int = 0) -> "Header":
@@ -59,13 +64,13 @@ class Header:
         """
         if len(data) - offset < cls.SIZE:
             raise WireError(f"header of {max(0, len(data) - offset)} bytes, must be {cls.SIZE}")
-        first, flags, length, group, sequence, command = cls.STRUCT.unpack_from(data, offset)
+        first, flags, length, group, sequence, command = _STRUCT.unpack_from(data, offset)
         return cls(first & 7, first >> 3 & 3, flags, length, group, sequence, command)
 
     def pack(self) -> bytes:
         """Return the eight bytes."""
         first = self.version << 3 | self.op
-        return self.STRUCT.pack(first, self.flags, self.length, self.group, self.sequence, self.command)
+        return _STRUCT.pack(first, self.flags, self.length, self.group, self.sequence, self.command)
 
     def reply(self, length: int) -> "Header":
         """Return the header of the reply with a payload of so many bytes (zephyr smp.c, smp_make_rsp_hdr)."""

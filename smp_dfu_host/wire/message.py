@@ -7,14 +7,13 @@ handed everything that is left of the packet, even beyond the length in the head
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smp_dfu_host.errors import Rc, WireError
 from smp_dfu_host.wire.header import NEWEST_VERSION, Header, Op
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request of a packet."""
 
     header: Header

@@ -150,6 +150,11 @@ class BleLink:
             )
             self._gatt.disconnect(self._key)
 
+    def send_now(self, message: bytes) -> bool:
+        """Return False: notifications have to wait for each other."""
+        del message
+        return False
+
     async def send(self, message: bytes) -> None:
         """Send one whole message in notifications of what the MTU carries.
 
