@@ -27,6 +27,9 @@ OUTBOX_SIZE = 32
 """Replies that may wait in one outbox. Phones keep 3 requests in flight, 24 at most (device-manager-client.md 7.4)."""
 
 
+STREAM_SHARE = 8
+"""Packets of one link that `put` lets wait: datagrams of others cannot wait, and would find the queue full."""
+
 TURN_S = 0.001
 """How long requests are served before transports and senders get a turn, in seconds, if no request waits before."""
 
@@ -110,8 +113,11 @@ class Worker:
             self._events.submit(PeerLeft(link.peer))
 
     async def put(self, link: Link, packet: bytes) -> None:
-        """Queue one packet; wait while the queue or the link's outbox is full, return at once if the link closes."""
-        while not self._has_room(link):
+        """Queue one packet; wait while the queue, the link's share of it or its outbox is full.
+
+        Returns at once if the link closes.
+        """
+        while not self._has_room(link, STREAM_SHARE):
             if link.closed:
                 return
             await self._change()
@@ -119,7 +125,7 @@ class Worker:
 
     def offer(self, link: Link, packet: bytes) -> bool:
         """Queue one packet if there is room; False when it was dropped and counted."""
-        if not self._has_room(link):
+        if not self._has_room(link, self._queue_size):
             self._counters["dropped"] += 1
             log.debug("%s: packet of %s bytes dropped, the queue is full", link.peer, len(packet))
             return False
@@ -173,9 +179,11 @@ class Worker:
         for lane in tuple(self._lanes.values()):
             self._forget(lane)
 
-    def _has_room(self, link: Link) -> bool:
+    def _has_room(self, link: Link, share: int) -> bool:
         lane = self._lanes.get(id(link))
-        return len(self._turns) < self._queue_size and not (lane is not None and lane.full)
+        if lane is not None and (lane.full or len(lane.packets) >= share):
+            return False
+        return len(self._turns) < self._queue_size
 
     def _queue(self, link: Link, packet: bytes) -> None:
         lane = self._lanes.get(id(link))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from smp_dfu_host.dispatch.events import PeerJoined, PeerLeft
 from smp_dfu_host.dispatch.group import Context, Group, read
 from smp_dfu_host.dispatch.router import Router
-from smp_dfu_host.dispatch.worker import OUTBOX_SIZE, Worker
+from smp_dfu_host.dispatch.worker import OUTBOX_SIZE, STREAM_SHARE, Worker
 from smp_dfu_host.errors import TransportError
 from smp_dfu_host.wire.body import Body
 from smp_dfu_host.wire.header import Header
@@ -136,6 +136,51 @@ async def test_put_waits_while_the_queue_is_full() -> None:
         rig.group.gate.set()
         assert numbers(await link.wait_sent(6)) == list(range(6))
         await asyncio.gather(*puts)
+
+
+async def test_stream_leaves_room_in_the_queue_for_datagrams() -> None:
+    rig = Rig(queue_size=64)
+    stream, other = FakeLink(BLE), FakeLink(UDP)
+    puts = [asyncio.create_task(rig.worker.put(stream, number(n))) for n in range(100)]
+    await settle()
+    assert sum(put.done() for put in puts) == STREAM_SHARE
+    assert rig.worker.offer(other, number(7))
+    async with rig.running():
+        assert numbers(await stream.wait_sent(100)) == list(range(100))
+        assert numbers(await other.wait_sent(1)) == [7]
+        await asyncio.gather(*puts)
+
+
+async def test_reply_goes_out_at_once_where_the_link_takes_it() -> None:
+    async with Rig().running() as rig:
+        link = FakeLink(quick=True)
+        await rig.worker.put(link, number(*range(100)))
+        assert numbers(await link.wait_sent(100)) == list(range(100))
+
+
+async def test_replies_keep_their_order_when_a_quick_link_becomes_slow() -> None:
+    async with Rig().running() as rig:
+        link = FakeLink(quick=True)
+        await rig.worker.put(link, number(0))
+        await link.wait_sent(1)
+        link.block()
+        await rig.worker.put(link, number(1, 2))
+        await settle()
+        link.unblock()
+        await rig.worker.put(link, number(3))
+        assert numbers(await link.wait_sent(4)) == [0, 1, 2, 3]
+
+
+async def test_fault_of_a_transport_that_sends_at_once_is_logged_and_survived(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(FakeLink):
+        def send_now(self, message: bytes) -> bool:
+            raise ValueError("broken")
+
+    async with Rig().running() as rig:
+        link = Broken()
+        await rig.worker.put(link, number(1))
+        assert numbers(await link.wait_sent(1)) == [1]
+    assert "cannot send" in caplog.text
 
 
 async def test_slow_peer_does_not_stall_the_others() -> None:
