@@ -217,6 +217,10 @@ class BlueZ:
         """
         await self._notifier.notify(key, value)
 
+    def notify_now(self, key: str, value: bytes) -> bool:
+        """Send one notification to one central if nothing must be waited for."""
+        return self._notifier.notify_now(key, value)
+
     def disconnect(self, key: str) -> None:
         """Begin to drop the connection to a central."""
         self._departures.begin(key)

@@ -41,6 +41,10 @@ class Policy(Protocol):
         """Take note of a subscription; False if the central is none of ours."""
         ...
 
+    def is_alone(self, path: str) -> bool:
+        """Say whether that central is the only one now, and stays so as long as it has no socket."""
+        ...
+
     def alone(self, path: str) -> Awaitable[None]:
         """Return once that central is the only one, and stays so as long as it has no socket.
 
@@ -67,6 +71,13 @@ class Notifier:
         self._directed = directed
         self._channels: dict[str, Channel] = {}
         self._unasked = 0
+
+    def notify_now(self, path: str, value: bytes) -> bool:
+        """Send one notification to one central if nothing must be waited for; False: nothing was sent."""
+        channel = self._channels.get(path)
+        if channel is None or not (self._directed or self._policy.is_alone(path)):
+            return False
+        return channel.send_now(value)
 
     async def notify(self, path: str, value: bytes) -> None:
         """Send one notification to one central; return when the next may follow.

@@ -46,6 +46,10 @@ class Seclusion:
         """Give a central that subscribes its link; False if it is refused."""
         return self._centrals.subscribed(path)
 
+    def is_alone(self, path: str) -> bool:
+        """Say whether a central is the only one and nobody else can connect."""
+        return self._centrals.reserve(path) is not None and self._hidden() and not self._besides(path)
+
     async def alone(self, path: str) -> None:
         """Return once a central is the only one and nobody else can connect.
 
@@ -54,7 +58,7 @@ class Seclusion:
                 if it has left itself, or others do not.
         """
         link = self._reserved(path)
-        if self._hidden() and not self._besides(path):
+        if self.is_alone(path):
             return
         await self._hide()
         if not await self._departures.gone(lambda: self._besides(path)) or self._reserved(path) is not link:

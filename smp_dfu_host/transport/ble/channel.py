@@ -31,6 +31,16 @@ class Channel:
         self.theirs.close()
         self._loop.add_reader(self._ours, self._readable)
 
+    def send_now(self, value: bytes) -> bool:
+        """Send one notification if nothing must be waited for; False: nothing was sent, and `send` is to do it."""
+        if self._closed:
+            return False
+        try:
+            self._ours.send(value)
+        except OSError:
+            return False
+        return True
+
     async def send(self, value: bytes) -> None:
         """Send one notification; wait while bluetoothd is behind.
 

@@ -73,6 +73,10 @@ class Gatt(Protocol):
         """
         ...
 
+    def notify_now(self, key: str, value: bytes) -> bool:
+        """Send one notification to one central if nothing must be waited for; False: `notify` is to do it."""
+        ...
+
     def disconnect(self, key: str) -> None:
         """Begin to drop the connection to a central."""
         ...
@@ -151,9 +155,13 @@ class BleLink:
             self._gatt.disconnect(self._key)
 
     def send_now(self, message: bytes) -> bool:
-        """Return False: notifications have to wait for each other."""
-        del message
-        return False
+        """Send a message of one notification if nothing must be waited for; False: `send` is to do it."""
+        if self._closed or self._sending.locked() or len(message) > fragment_size(self._mtu, self._limits.max_fragment):
+            return False
+        if not self._gatt.notify_now(self._key, message):
+            return False
+        self.counters["sent"] += 1
+        return True
 
     async def send(self, message: bytes) -> None:
         """Send one whole message in notifications of what the MTU carries.

@@ -145,6 +145,31 @@ async def test_before_5_76_a_socket_waits_for_the_same(rig: Rig, monkeypatch: py
             sock.recv(100)
 
 
+async def test_a_reply_goes_out_at_once_where_nobody_else_can_hear_it(rig: Rig) -> None:
+    await rig.online()
+    first, second = rig.connect(1), rig.connect(2)
+    with await rig.daemon.subscribe(first) as sock:
+        assert (await written(rig, first)).send_now(HELLO)
+        assert sock.recv(100) == HELLO
+        assert not (await written(rig, second)).send_now(HELLO)  # has no socket
+
+
+async def test_before_5_76_only_to_a_central_that_is_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.version = (5, 66)
+    await rig.online()
+    first = rig.connect(1)
+    with await rig.daemon.subscribe(first) as sock:
+        link = await written(rig, first)
+        await link.send(HELLO)  # nobody can connect any more
+        assert link.send_now(HELLO)
+        assert [sock.recv(100) for _ in range(2)] == [HELLO, HELLO]
+        asked: list[str] = []
+        monkeypatch.setattr(rig.daemon, "disconnect", asked.append)
+        second = rig.connect(2)
+        await until(lambda: asked == [second])
+        assert not link.send_now(HELLO)
+
+
 async def test_what_waited_does_not_go_to_the_next_connection_of_the_same_central(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

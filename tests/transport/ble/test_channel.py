@@ -49,6 +49,20 @@ async def test_a_full_socket_makes_the_sender_wait_and_loses_nothing(ends: Ends)
         await sending
 
 
+async def test_what_is_sent_now_is_sent_whole_or_not_at_all(ends: Ends) -> None:
+    sent = 0
+    while ends.channel.send_now(bytes(400)):
+        sent += 1
+    for _ in range(sent):
+        assert ends.theirs.recv(1000) == bytes(400)
+    with pytest.raises(BlockingIOError):
+        ends.theirs.recv(1000, socket.MSG_DONTWAIT)
+    ends.theirs.close()
+    assert not ends.channel.send_now(b"late")
+    ends.channel.close()
+    assert not ends.channel.send_now(b"later")
+
+
 async def test_the_end_of_the_other_side_is_noticed(ends: Ends) -> None:
     ends.theirs.close()
     async with asyncio.timeout(5):

@@ -38,6 +38,11 @@ class FakeGatt:
         self.sent.append((key, value))
         await asyncio.sleep(0)  # as a socket may: let another sender in
 
+    def notify_now(self, key: str, value: bytes) -> bool:
+        if self.free.is_set():
+            self.sent.append((key, value))
+        return self.free.is_set()
+
     def disconnect(self, key: str) -> None:
         self.dropped.append(key)
 
@@ -147,6 +152,25 @@ async def test_replies_that_are_sent_at_once_do_not_interleave(rig: Make) -> Non
     sent = [message(bytes([number]) * 300, number) for number in range(4)]
     await asyncio.gather(*map(link.send, sent))
     assert b"".join(one.gatt.to(A)) == b"".join(sent)
+
+
+async def test_what_fits_into_a_notification_is_sent_now_unless_something_must_be_waited_for(rig: Make) -> None:
+    one = rig()
+    link = one.link()
+    link.written(message(), 247)
+    assert link.send_now(message(bytes(234)))
+    assert not link.send_now(message(bytes(235)))  # takes two
+    one.gatt.free.clear()
+    assert not link.send_now(message())
+    sending = asyncio.create_task(link.send(message(bytes(500))))
+    await asyncio.sleep(0)
+    one.gatt.free.set()
+    assert not link.send_now(message())  # would come between two notifications of that one
+    await sending
+    one.centrals.disconnected(A)
+    assert not link.send_now(message())
+    assert one.gatt.to(A) == [message(bytes(234)), *[message(bytes(500))[at : at + 242] for at in range(0, 508, 242)]]
+    assert link.counters["sent"] == 2
 
 
 async def test_a_slow_inbox_never_blocks_or_loses_what_is_written(rig: Make) -> None:
