@@ -8,6 +8,7 @@ then into a test of its own. `--json` prints the counts as JSON, too.
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.fuzz.targets import TARGETS
 
@@ -22,6 +24,8 @@ FOLDER = Path(__file__).parents[2] / ".fuzz"
 BACKSTOP_S = 30
 """libFuzzer ends an input that takes longer; shorter hangs are the guard's, which counts CPU time."""
 MEMORY_MB = 2048
+MEMORY = Path("/dev/shm")
+"""Where files cost least."""
 _UNITS = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _PEAK = re.compile(r"stat::peak_rss_mb:\s*(\d+)")
 _FEATURES = re.compile(r"\bft: (\d+)")
@@ -55,7 +59,10 @@ def fuzz(name: str, seconds: int, folder: Path = FOLDER) -> Outcome:
     options = [f"-max_total_time={seconds}", f"-timeout={BACKSTOP_S}", f"-rss_limit_mb={MEMORY_MB}"]
     command = [sys.executable, "-m", "tests.fuzz.engine", name, str(folder / name), *options, "-print_final_stats=1"]
     begun = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    # The engine ends without cleaning up after itself.
+    with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as scratch:
+        surroundings = {**os.environ, "TMPDIR": scratch}
+        done = subprocess.run(command, env=surroundings, capture_output=True, text=True, errors="replace", check=False)
     said = done.stdout + done.stderr
     if done.returncode != 0:
         print("\n".join([line for line in said.splitlines() if not line.startswith(("INFO:", "#"))][-60:]))

@@ -4,6 +4,7 @@ atheris and the libFuzzer in it end the process by themselves: 0 if the time is 
 bytes they leave in FOLDER.
 """
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -27,10 +28,10 @@ def main(name: str, folder: Path, *options: str) -> None:
     corpus.mkdir(exist_ok=True)
     for number, seed in enumerate(target.seeds()):
         (seeds / f"{number:05}").write_bytes(seed)
-    shared = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with TemporaryDirectory(dir=shared) as scratch, target.make(Path(scratch) / name) as check:
+    with TemporaryDirectory() as scratch, target.make(Path(scratch) / name) as check:
         arguments = [sys.argv[0], *options, f"-max_len={target.size}", f"-artifact_prefix={folder}/", str(corpus)]
         atheris.Setup([*arguments, str(seeds)], Guard(check))
+        gc.freeze()  # what is there now stays, and need not be looked at again and again
         atheris.Fuzz()
 
 

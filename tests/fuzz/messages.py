@@ -29,6 +29,8 @@ from tests.fuzz.recorded import frames
 from tests.fuzz.wire import cut, sewn
 from tests.store.builders import FLASH, config, hash_of, image
 
+ECHO = (0, 0)
+"""Group and command that change nothing, although they are written."""
 RUNNING, UPDATE = image((1, 0, 0)), image((2, 0, 0), b"another payload" * 20)
 SECTIONS: dict[str, Any] = {
     "flash": FLASH,
@@ -67,33 +69,35 @@ def bare_rc(reply: bytes) -> int:
     return int(body.get("rc", 0))
 
 
-def changes(packet: bytes) -> bool:
-    """Tell whether serving a packet may leave anything changed."""
-    return any(request.header.op == Op.WRITE and request.fault is None for request in whole_requests(packet))
-
-
 class Device:
     """All groups behind a router, in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._made, self._kept = folder / "made", folder / "kept"
+        self._folder = folder
         self._kinds = group_kinds()
-        self._kept.mkdir(parents=True)
-        (self._kept / "files").mkdir()
-        (self._kept / "files" / "a.txt").write_bytes(b"a file that is there")
-        (self._kept / "factory.bin").write_bytes(RUNNING)
-        SlotStore(config(self._kept, **SECTIONS)).boot()
-        self._config = config(self._made, **SECTIONS)
+        self._writers = {(kind.id, row.command) for kind in self._kinds for row in kind.rows if row.op == Op.WRITE}
+        self._writers.remove(ECHO)
+        (folder / "files").mkdir(parents=True)
+        (folder / "files" / "a.txt").write_bytes(b"a file that is there")
+        (folder / "factory.bin").write_bytes(RUNNING)
+        self._config = config(folder, **SECTIONS)
+        store = SlotStore(self._config)
+        store.boot()
+        store.confirm_running()
+        self._kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        self._folders = sorted(path for path in folder.rglob("*") if path.is_dir())
         self.renew()
 
     def renew(self) -> None:
         """Make the device as it was at first."""
-        shutil.rmtree(self._made, ignore_errors=True)
-        shutil.copytree(self._kept, self._made)
-        made = self._config
-        store = SlotStore(made)
+        shutil.rmtree(self._folder)
+        for path in (self._folder, *self._folders):
+            path.mkdir()
+        for path, content in self._kept.items():
+            path.write_bytes(content)
+        store = SlotStore(self._config)
         settings, lock = Settings(store.layout.settings), DfuLock(store.layout.lock)
-        self._parts = Bench(config=made, store=cast("FakeStore", store), settings=settings, lock=lock)
+        self._parts = Bench(config=self._config, store=cast("FakeStore", store), settings=settings, lock=lock)
         services = self._parts.services
         DfuMcumgr(services)
         self._router = Router([kind(services) for kind in self._kinds], self._parts.hooks, self._parts.stats)
@@ -112,8 +116,13 @@ class Device:
             assert self.failures == 0, "a request failed in a way that is not documented; the log has the traceback"
         finally:
             self._parts.clock.advance(60)  # files that were read are closed
-            if any(map(changes, packets)):
+            if any(map(self._changes, packets)):
                 self.renew()
+
+    def _changes(self, packet: bytes) -> bool:
+        """Tell whether serving a packet may leave anything changed."""
+        asked = (request.header for request in whole_requests(packet) if request.fault is None)
+        return any(header.op == Op.WRITE and (header.group, header.command) in self._writers for header in asked)
 
     @property
     def failures(self) -> int:
@@ -139,7 +148,8 @@ def requests_to_all_groups(folder: Path) -> Iterator[Callable[[bytes], None]]:
     """Give what serves an input's packets, which are the pieces of `cut`, to a device that is as new."""
     device = Device(folder)
     with asyncio.Runner(loop_factory=OneThread) as runner:
-        yield lambda data: runner.run(device.serve(list(cut(data))))
+        loop = runner.get_loop()
+        yield lambda data: loop.run_until_complete(device.serve(list(cut(data))))
 
 
 def request_seeds() -> Iterator[bytes]:
