@@ -10,8 +10,10 @@ drivers/console/uart_mcumgr.c).
 """
 
 from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64, crc_hqx
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
+
+import crcmod.predefined
 
 from smp_dfu_host.errors import WireError
 
@@ -33,10 +35,7 @@ OVERHEAD = 4
 _LEAST_SIZE = 15
 """Shortest lines that messages can be split into: marker, 9 bytes in base64, LF; shorter ones might tear the CRC."""
 
-
-def _crc(data: bytes) -> int:
-    """Return CRC-16/XMODEM, which is what BinHex 4 has too."""
-    return crc_hqx(data, 0)
+_crc = crcmod.predefined.mkPredefinedCrcFun("xmodem")
 
 
 class ConsoleFraming:
