@@ -92,9 +92,9 @@ def att(packets: list[Packet], controller: int, kind: int) -> list[Packet]:
 
 @asynccontextmanager
 async def recorded(path: Path) -> AsyncIterator[Path]:
-    """Record all controllers of the virtual machine meanwhile."""
+    """Record all controllers of the virtual machine meanwhile; at real-time priority, so that it is never behind."""
     process = await asyncio.create_subprocess_exec(
-        "sh", "-c", f". {CONFIG}; exec $BTMON -w {path}", stdout=asyncio.subprocess.DEVNULL
+        "sh", "-c", f". {CONFIG}; exec chrt -f 5 $BTMON -w {path}", stdout=asyncio.subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(60):
