@@ -16,7 +16,7 @@ import tty
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cbor2
 from smp import packet as console
@@ -191,6 +191,25 @@ class Client:
                 frame = await self.channel.receive()
                 if len(frame) >= HEADER.size and frame[6] == self.sequence:
                     return dict(cbor2.loads(frame[HEADER.size :]))
+
+
+class Asked(NamedTuple):
+    """What a request's header says."""
+
+    op: int
+    group: int
+    sequence: int
+    command: int
+
+
+def walk(packet: bytes) -> list[Asked]:
+    """Return the headers of a packet in order: each lies behind the payload that the one before it promises."""
+    found, at = [], 0
+    while len(packet) - at >= HEADER.size:
+        first, _, length, group, sequence, command = HEADER.unpack_from(packet, at)
+        found.append(Asked(first & 7, group, sequence, command))
+        at += HEADER.size + length
+    return found
 
 
 def rc(reply: Reply) -> int:

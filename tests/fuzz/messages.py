@@ -8,7 +8,7 @@ finding can be had again from its input alone.
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,13 +17,12 @@ import cbor2
 from smp_dfu_host.dispatch.events import ModuleState, ModuleStateEvent
 from smp_dfu_host.dispatch.lock import DfuLock
 from smp_dfu_host.dispatch.router import Router
-from smp_dfu_host.errors import WireError
 from smp_dfu_host.modules.dfu_mcumgr import DfuMcumgr
 from smp_dfu_host.server import group_kinds
 from smp_dfu_host.store.settings import Settings
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.wire.header import Header, Op
-from smp_dfu_host.wire.message import Request, requests
+from tests.client import walk
 from tests.fakes import Bench, FakeLink, FakeStore
 from tests.fuzz.recorded import frames
 from tests.fuzz.wire import cut, sewn
@@ -42,25 +41,16 @@ SECTIONS: dict[str, Any] = {
 }
 
 
-def whole_requests(packet: bytes) -> list[Request]:
-    """Return the requests of a packet up to where it holds no more headers."""
-    found: list[Request] = []
-    with suppress(WireError):
-        found.extend(requests(packet))  # what came before the error is kept
-    return found
-
-
 def check_answers(packet: bytes, replies: list[bytes]) -> None:
     """Demand one answer for each request up to and including the one that stops the packet, in order."""
-    sent = whole_requests(packet)
+    sent = walk(packet)
     stops = [bare_rc(reply) != 0 for reply in replies]
     served = stops.index(True) + 1 if True in stops else len(sent)
     assert len(replies) == served, f"{len(replies)} answers, {len(sent)} requests, {served} to be answered"
-    for request, reply in zip(sent, replies, strict=False):
-        asked, header = request.header, Header.parse(reply)
-        assert len(reply) == Header.SIZE + header.length
-        assert (header.sequence, header.group, header.command) == (asked.sequence, asked.group, asked.command)
-        assert header.op == (Op.READ_RSP if asked.op == Op.READ else Op.WRITE_RSP)
+    for asked, reply in zip(sent, replies, strict=False):
+        op = Op.READ_RSP if asked.op == Op.READ else Op.WRITE_RSP
+        assert walk(reply) == [asked._replace(op=op)], f"{asked} was answered by {reply.hex()}"
+        assert len(reply) == Header.SIZE + int.from_bytes(reply[2:4], "big")
 
 
 def bare_rc(reply: bytes) -> int:
@@ -121,8 +111,7 @@ class Device:
 
     def _changes(self, packet: bytes) -> bool:
         """Tell whether serving a packet may leave anything changed."""
-        asked = (request.header for request in whole_requests(packet) if request.fault is None)
-        return any(header.op == Op.WRITE and (header.group, header.command) in self._writers for header in asked)
+        return any(asked.op == Op.WRITE and (asked.group, asked.command) in self._writers for asked in walk(packet))
 
     @property
     def failures(self) -> int:

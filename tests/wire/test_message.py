@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +7,8 @@ from hypothesis import strategies as st
 from smp_dfu_host.errors import Rc, WireError
 from smp_dfu_host.wire.header import Header
 from smp_dfu_host.wire.message import encode_reply, requests
-from tests.strategies import messages
+from tests.client import Asked, walk
+from tests.strategies import headers, messages
 
 ECHO = bytes.fromhex("00 00 0006 0000 01 00 a16164626869")
 
@@ -34,17 +37,17 @@ def test_length_past_the_end_is_corrupt(length: int) -> None:
 
 def test_length_too_small_leaves_the_payload_whole() -> None:
     # proto_header/len_minus_2: the request works, the two bytes behind it are dropped in silence
-    walk = requests(ECHO[:2] + b"\0\4" + ECHO[4:])
-    assert next(walk).payload == ECHO[8:]
+    found = requests(ECHO[:2] + b"\0\4" + ECHO[4:])
+    assert next(found).payload == ECHO[8:]
     with pytest.raises(WireError, match="header of 2 bytes"):
-        next(walk)
+        next(found)
 
 
 def test_length_0_with_a_payload_of_a_header_s_size_is_two_requests() -> None:
     # proto_header/len_zero_payload_12
     packet = ECHO[:2] + b"\0\0" + ECHO[4:8] + bytes.fromhex("00 00 0000 0009 05 00 00000000")
-    walk = requests(packet)
-    assert [next(walk).header.group, next(walk).header.group] == [0, 9]
+    found = requests(packet)
+    assert [next(found).header.group, next(found).header.group] == [0, 9]
 
 
 @pytest.mark.parametrize("size", range(1, 8))
@@ -80,16 +83,19 @@ def test_whole_messages_are_found_again(sent: list[bytes]) -> None:
     assert [request.header for request in walked] == [Header.parse(message) for message in sent]
 
 
-@given(st.binary(max_size=100))
+packets = st.builds(b"".join, st.lists(st.binary(max_size=20) | headers.map(Header.pack) | messages(), max_size=5))
+
+
+@given(packets)
 def test_any_packet_gives_requests_or_an_error_of_the_wire(packet: bytes) -> None:
-    """No bytes raise anything else, and every request leaves its packet smaller."""
-    walk = requests(packet)
-    for _ in range(len(packet) // 8 + 1):
-        try:
-            next(walk)
-        except (StopIteration, WireError):
-            return
-    pytest.fail("more requests than fit the packet")
+    """No bytes raise anything else, and the requests are those that a walk along the lengths finds."""
+    found = []
+    with suppress(WireError):
+        for request in requests(packet):
+            header = request.header
+            found.append(Asked(header.op, header.group, header.sequence, header.command))
+            assert len(found) <= len(packet) // 8, "more requests than fit the packet"
+    assert found == walk(packet)
 
 
 def test_reply_has_the_length_of_its_payload() -> None:
