@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from smp_dfu_host.dispatch.hooks import Event, Notice, UploadStatus
 from smp_dfu_host.errors import GroupError, MgmtError
@@ -12,6 +13,7 @@ from smp_dfu_host.groups import img_mgmt
 from smp_dfu_host.groups.img_mgmt import ImageGroup
 from tests.fakes import UDP
 from tests.groups.bench import READ, WRITE, GroupBench
+from tests.mcuboot.images import pem
 from tests.store.builders import SLOT, hash_of, image, slot_bytes
 
 STATE, UPLOAD, ERASE, SLOT_INFO = 0, 1, 5, 6
@@ -186,6 +188,17 @@ async def test_without_image_check_there_is_no_match(tmp_path: Path) -> None:
     bench = GroupBench(ImageGroup, tmp_path, image={"check_upload": False})
     assert await upload(bench) == {"off": len(NEW)}
     assert await first(bench) == {"off": 100}
+
+
+async def test_only_an_image_signed_by_one_of_the_keys_is_accepted(tmp_path: Path) -> None:
+    ours, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    (tmp_path / "key.pem").write_bytes(pem(ours))
+    (tmp_path / "factory.bin").write_bytes(image((1, 0, 0), key=ours))
+    bench = GroupBench(ImageGroup, tmp_path, bootloader={"keys": ["key.pem"]}, image={"factory": "factory.bin"})
+    for data, answer in ((image((2, 0, 0)), err(24)), (image((2, 0, 0), key=other), err(24))):
+        assert await bench.ask(WRITE, UPLOAD, {"off": 0, "len": len(data), "data": data}) == answer
+    data = image((2, 0, 0), key=ours)
+    assert await bench.ask(WRITE, UPLOAD, {"off": 0, "len": len(data), "data": data}) == {"off": len(data)}
 
 
 async def test_what_the_boot_loader_refuses_is_refused_with_the_last_chunk(tmp_path: Path) -> None:
