@@ -43,7 +43,8 @@ items = st.recursive(
 @st.composite
 def messages(draw: st.DrawFn, max_payload: int = 300) -> bytes:
     """A whole message: any header that a server gets, and so many bytes as it says."""
-    payload = draw(st.binary(max_size=max_payload))
+    long = st.integers(0, max_payload).map(lambda size: bytes(number % 251 for number in range(size)))
+    payload = draw(st.binary(max_size=max_payload) | long)
     header: Header = draw(headers)
     fields: dict[str, Any] = {name: getattr(header, name) for name in ("op", "version", "flags", "group", "sequence")}
     return Header(**fields, length=len(payload), command=header.command).pack() + payload

@@ -180,6 +180,7 @@ pieces = st.one_of(
     st.just(ONE),
     st.just(BIG_FIRST),
     st.just(BIG_NEXT),
+    st.builds(lambda marker, data: marker + data + b"\n", st.sampled_from([FIRST, NEXT]), st.binary(max_size=20)),
     st.builds(lambda marker, data: marker + marked(data), st.sampled_from([FIRST, NEXT]), st.binary(max_size=90)),
 )
 

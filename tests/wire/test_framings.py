@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smp_dfu_host.wire.console import ConsoleFraming, ShellFraming
+from smp_dfu_host.wire.console import LINE_SIZE, ConsoleFraming, ShellFraming
 from smp_dfu_host.wire.raw import DatagramFraming, Framing, RawFraming
 from smp_dfu_host.wire.raw_serial import RawSerialFraming
 from tests.strategies import cuts, messages
@@ -22,6 +22,8 @@ class Kind:
     make: Callable[[], Framing]
     least: int = 1
     """Bytes of the smallest packet that it splits into."""
+    most: int = LIMIT
+    """Bytes of the largest packet that it takes."""
     stream: bool = True
     """Whether packets may arrive in other pieces than they were sent in."""
 
@@ -46,8 +48,8 @@ FRAMINGS = {
     "raw": Kind(lambda: RawFraming(LIMIT)),
     "raw aligned": Kind(lambda: RawFraming(LIMIT, aligned=True), stream=False),
     "raw serial": Kind(_Whole),
-    "console": Kind(lambda: ConsoleFraming(LIMIT), least=15),
-    "shell": Kind(lambda: ShellFraming(LIMIT), least=15),
+    "console": Kind(lambda: ConsoleFraming(LIMIT), least=15, most=LINE_SIZE),
+    "shell": Kind(lambda: ShellFraming(LIMIT), least=15, most=LINE_SIZE),
     "datagram": Kind(DatagramFraming, least=LIMIT, stream=False),
 }
 
@@ -60,7 +62,7 @@ def test_split_then_feed_is_identity(name: str, sent: list[bytes], size: int, da
     """Whatever the size of the packets, and however a stream is cut, what went in comes out, in order."""
     kind = FRAMINGS[name]
     framing = kind.make()
-    packets = [piece for message in sent for piece in framing.split(message, max(size, kind.least))]
+    packets = [piece for message in sent for piece in framing.split(message, min(max(size, kind.least), kind.most))]
     arrived = data.draw(cuts(b"".join(packets))) if kind.stream else packets
     assert [message for packet in arrived for message in framing.feed(packet)] == sent
 
@@ -71,7 +73,7 @@ def test_what_is_under_way_is_forgotten_by_a_reset(name: str, sent: list[bytes],
     """After a reset the next message comes out whole, however much of another one came before."""
     kind = FRAMINGS[name]
     framing = kind.make()
-    first = list(framing.split(sent[0], max(size, kind.least)))
+    first = list(framing.split(sent[0], min(max(size, kind.least), kind.most)))
     for packet in first[:-1]:
         assert list(framing.feed(packet)) == []
     framing.reset()
