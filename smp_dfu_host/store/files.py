@@ -21,8 +21,8 @@ LOCK_TIMEOUT_S = 10.0
 """How long to wait for another process that changes the store: a boot with a swap takes about a second."""
 _POLL_S = 0.01
 _COPY_SIZE = 1 << 20
-_AHEAD = 16
-"""Sectors read at a time: whoever wants one of a slot mostly wants the next ones, too."""
+_RUN = 16
+"""Sectors read at a time: whoever wants one mostly wants those around it, too, a swap from the last to the first."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -266,7 +266,8 @@ class Overlay:
         """Return a sector as it is now."""
         if (sector := self._sectors[number]) is not None:
             return sector
-        self._load(range(number, min(number + _AHEAD, len(self._sectors))))
+        first = number - number % _RUN
+        self._load(range(first, min(first + _RUN, len(self._sectors))))
         return self._sector(number)
 
     def _load(self, numbers: range) -> None:
