@@ -9,7 +9,16 @@ when the trailer of slot 1 is erased; a cut before that starts over from slot 1'
 Source: mcuboot boot/bootutil/src/swap_move.c.
 """
 
-from smp_dfu_host.mcuboot.context import PRIMARY, SECONDARY, BootContext, BootStatus, ImageState, Phase, Source
+from smp_dfu_host.mcuboot.context import (
+    COPY_SIZE,
+    PRIMARY,
+    SECONDARY,
+    BootContext,
+    BootStatus,
+    ImageState,
+    Phase,
+    Source,
+)
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import read_header
 from smp_dfu_host.mcuboot.options import SlotPair
@@ -27,6 +36,11 @@ def begun_in_primary(context: BootContext, image: ImageState) -> tuple[Source, F
     if begun and secondary.magic is not Magic.GOOD:
         return Source.PRIMARY, image.pair.primary
     return Source.NONE, None
+
+
+def _operations(size: int) -> int:
+    """Return how many flash operations replace a sector: an erase, and a write for each piece."""
+    return 1 - (-size // COPY_SIZE)
 
 
 class MoveMode:
@@ -97,6 +111,9 @@ class MoveMode:
             return
         self._context.say(image, f"swapping {last} sectors of slot 0 and slot 1")
         self._mark_revert(image, status)
+        if status.fresh and self._unobserved(image, last):
+            self._change_at_once(image, status, last)
+            return
         if status.phase is Phase.MOVE:
             for sector in range(last - status.index + 1, 0, -1):
                 self._move_up(image, status, sector)
@@ -119,31 +136,66 @@ class MoveMode:
             trailer.write_swap_size(status.swap_size)
             trailer.write_magic()
 
+    def _make_ready(self, image: ImageState, status: BootStatus) -> None:
+        """Make the trailers ready for the first step."""
+        primary, secondary = image.pair.primary, image.pair.secondary
+        if status.source is not Source.PRIMARY:
+            self._context.erase_trailer(image, primary)
+            begin(self._context, image, primary, status)
+        self._context.erase_trailer(image, secondary)
+
+    def _unobserved(self, image: ImageState, last: int) -> bool:
+        """Tell whether a whole swap goes as the picture says, and nothing between its steps can be seen by anybody."""
+        primary, secondary = image.pair.primary, image.pair.secondary
+        size, status = primary.sectors[0], self._context.trailer(primary).layout.status
+        uniform = set(primary.sectors) == {size} and last <= self._context.options.max_sectors
+        aligned = not (size % primary.align or size % secondary.align or status % primary.align)
+        count = (3 * last + 2 * len(primary.sectors)) * (_operations(size) + 1)  # with more than the trailers take
+        free = primary.meter.free(count) and secondary.meter.free(count)
+        return image.keys is None and uniform and aligned and free
+
+    def _change_at_once(self, image: ImageState, status: BootStatus, last: int) -> None:
+        """Leave what all `_move_up` and `_swap` together leave, to the byte and to the count of operations."""
+        self._make_ready(image, status)
+        primary, secondary = image.pair.primary, image.pair.secondary
+        size, limit = primary.sectors[0], self._context.options.max_sectors
+        old, new = primary.read(0, last * size), secondary.read(0, last * size)
+        primary.load(0, new)
+        primary.load(last * size, old[-size:])
+        secondary.load(0, old)
+        trailer, write_size = self._context.trailer(primary), self._context.write_size(image)
+        trailer.load_status(0, write_size, b"\1" * last)
+        trailer.load_status(limit, write_size, b"\1\2" * last)
+        primary.meter.ops += last * (2 * _operations(size) + 3)
+        secondary.meter.ops += last * _operations(size)
+        status.phase, status.index = Phase.SWAP, last + 1
+
     def _move_up(self, image: ImageState, status: BootStatus, sector: int) -> None:
         """Copy a sector of slot 0 onto the next; before the first, make the trailers ready."""
-        primary, secondary = image.pair.primary, image.pair.secondary
+        primary = image.pair.primary
         if status.index == 1:
-            if status.source is not Source.PRIMARY:
-                self._context.erase_trailer(image, primary)
-                begin(self._context, image, primary, status)
-            self._context.erase_trailer(image, secondary)
-        size = primary.sectors[0]
-        self._context.replace(image, primary, primary, (sector - 1) * size, sector * size, size)
+            self._make_ready(image, status)
+        self._replace(image, primary, sector - 1, primary, sector)
         done(self._context, image, primary, status.index - 1, status.state)
         status.index += 1
 
     def _swap(self, image: ImageState, status: BootStatus, sector: int) -> None:
         """Bring a sector of slot 1 to slot 0, and the one that was moved up to slot 1."""
         primary, secondary = image.pair.primary, image.pair.secondary
-        size, step = primary.sectors[0], self._context.options.max_sectors + (status.index - 1) * 2
-        here = (sector - 1) * size
+        step = self._context.options.max_sectors + (status.index - 1) * 2
         if status.state == 1:
-            self._context.replace(image, secondary, primary, here, here, size)
+            self._replace(image, secondary, sector - 1, primary, sector - 1)
             done(self._context, image, primary, step, 1)
             status.state = 2
-        self._context.replace(image, primary, secondary, here + size, here, size)
+        self._replace(image, primary, sector, secondary, sector - 1)
         done(self._context, image, primary, step + 1, 2)
         status.index, status.state = status.index + 1, 1
+
+    def _replace(
+        self, image: ImageState, source: FlashArea, from_sector: int, target: FlashArea, to_sector: int
+    ) -> None:
+        start, to = source.sector_offset(from_sector), target.sector_offset(to_sector)
+        self._context.replace(image, source, target, start, to, source.sectors[0])
 
     def fill(self, image: ImageState) -> None:
         """Copy slot 1 over an empty slot 0 (bootstrap)."""

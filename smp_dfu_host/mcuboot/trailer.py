@@ -195,6 +195,12 @@ class Trailer:
         data = bytes([value]).ljust(self.area.align, bytes([self.area.erased]))
         self.area.write(self.layout.status + step * write_size, data)
 
+    def load_status(self, first: int, write_size: int, values: bytes) -> None:
+        """Put the status bytes of several steps there, as `write_status` would, without counting operations."""
+        blank = bytearray([self.area.erased]) * (len(values) * write_size)
+        blank[::write_size] = values
+        self.area.load(self.layout.status + first * write_size, bytes(blank))
+
     def status(self, count: int, write_size: int) -> bytes:
         """Read the first bytes of `count` status steps."""
         return self.area.read(self.layout.status, count * write_size)[::write_size]

@@ -156,6 +156,58 @@ def test_interrupted_swap_says_where_it_goes_on() -> None:
     assert "finishing a swap (test) that was cut at step 1.2" in boot.boot().actions
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
+    align=st.sampled_from([1, 8, 32]),
+    sectors=st.sampled_from([(4096,) * 9, (1024,) * 24, (2048,) * 4 + (4096,) * 5, (1000,) * 24]),
+    fewer=st.integers(0, 1),
+    limit=st.sampled_from([12, 16, 24]),
+    permanent=st.booleans(),
+    boots=st.integers(1, 2),
+)
+def test_a_swap_that_nobody_observes_ends_as_one_step_by_step(
+    sizes: tuple[int, int],
+    align: int,
+    sectors: tuple[int, ...],
+    fewer: int,
+    limit: int,
+    permanent: bool,
+    boots: int,
+) -> None:
+    """Whoever traces the operations sees each of them; contents, counts and words are the same."""
+    options = BootOptions(max_sectors=limit, max_align=max(8, align))
+    outcomes = []
+    for traced in (False, True):
+        meter = FlashMeter(trace=(lambda *_: None) if traced else None)
+        primary = make_area("slot 0", sectors, align=align, meter=meter)
+        secondary = make_area("slot 1", sectors[: len(sectors) - fewer], align=align, meter=meter)
+        for number, (area, size) in enumerate(zip((primary, secondary), sizes, strict=True)):
+            image = make_image((number, 0, 0, 0), bytes([number]) * size)
+            area.load(0, image[: area.size])
+        boot = Bootloader(options, [SlotPair(primary, secondary)])
+        boot.set_pending(0, permanent=permanent)
+        results = [boot.boot() for _ in range(boots)]
+        counts = (meter.ops, meter.misaligned, meter.writes_to_nonerased)
+        outcomes.append((contents(SlotPair(primary, secondary)), counts, results))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_swap_is_done_at_once_where_its_steps_cannot_be_seen_and_only_there() -> None:
+    """The count of what the storage is asked to write tells which way it went."""
+    counts = []
+    for cut in (None, 10_000, 70):
+        pair = make_pair(OLD, NEW)
+        boot = Bootloader(OPTIONS, [pair])
+        boot.set_pending(0, permanent=True)
+        pair.primary.meter.cut_before = cut
+        before = pair.primary.generation
+        with suppress(PowerCut):
+            boot.boot()
+        counts.append(pair.primary.generation - before)
+    assert counts[0] == counts[1] < counts[2]
+
+
 def test_swap_of_half_a_mebibyte_takes_less_than_a_second() -> None:
     meter = FlashMeter()
     areas = [make_area(name, (4096,) * 128, meter=meter) for name in ("slot 0", "slot 1")]
