@@ -18,7 +18,7 @@ from smp_dfu_host.mcuboot.verify import ImageInfo, validate
 
 COPY_SIZE = 1024
 """Bytes copied at a time (loader.c, BUF_SZ); each is one flash operation."""
-_RUN = 64 * COPY_SIZE
+RUN = 64 * COPY_SIZE
 """Bytes read at a time: more than most sectors, so that there is one read a sector."""
 PRIMARY, SECONDARY = 0, 1
 _SLOT = re.compile(r"\bslot ([01])\b")
@@ -249,8 +249,8 @@ class BootContext:
             size: How many.
             shift: How much further than in its image's own place the first byte is written.
         """
-        for offset in range(0, size, _RUN):
-            data = source.read(start + offset, min(_RUN, size - offset))
+        for offset in range(0, size, RUN):
+            data = source.read(start + offset, min(RUN, size - offset))
             target.write_pieces(to + offset, self._crypt(image, source, target, data, to + offset - shift), COPY_SIZE)
 
     def _crypt(self, image: ImageState, source: FlashArea, target: FlashArea, data: bytes, offset: int) -> bytes:

@@ -12,6 +12,7 @@ Source: mcuboot boot/bootutil/src/swap_move.c.
 from smp_dfu_host.mcuboot.context import (
     COPY_SIZE,
     PRIMARY,
+    RUN,
     SECONDARY,
     BootContext,
     BootStatus,
@@ -159,10 +160,12 @@ class MoveMode:
         self._make_ready(image, status)
         primary, secondary = image.pair.primary, image.pair.secondary
         size, limit = primary.sectors[0], self._context.options.max_sectors
-        old, new = primary.read(0, last * size), secondary.read(0, last * size)
-        primary.load(0, new)
-        primary.load(last * size, old[-size:])
-        secondary.load(0, old)
+        primary.load(last * size, primary.read((last - 1) * size, size))
+        for start in range(0, last * size, RUN):
+            run = min(RUN, last * size - start)
+            old = primary.read(start, run)
+            primary.load(start, secondary.read(start, run))
+            secondary.load(start, old)
         trailer, write_size = self._context.trailer(primary), self._context.write_size(image)
         trailer.load_status(0, write_size, b"\1" * last)
         trailer.load_status(limit, write_size, b"\1\2" * last)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from smp_dfu_host.mcuboot.boot import Bootloader, BootOptions
@@ -177,6 +177,7 @@ def test_a_swap_that_nobody_observes_ends_as_one_step_by_step(
 ) -> None:
     """Whoever traces the operations sees each of them; contents, counts and words are the same."""
     options = BootOptions(max_sectors=limit, max_align=max(8, align))
+    assume(not any(sum(sectors[: len(sectors) - less]) % options.max_align for less in (0, fewer)))
     outcomes = []
     for traced in (False, True):
         meter = FlashMeter(trace=(lambda *_: None) if traced else None)

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from smp_dfu_host.mcuboot.boot import Bootloader
-from smp_dfu_host.mcuboot.flash import FlashArea, MemoryStorage, PowerCut
+from smp_dfu_host.mcuboot.flash import FlashArea, FlashMeter, MemoryStorage, PowerCut
 from smp_dfu_host.mcuboot.options import BootOptions, Mode, SlotPair
 from smp_dfu_host.mcuboot.swap_type import SwapType
+from smp_dfu_host.mcuboot.trailer import Trailer
 from smp_dfu_host.store.build import make_bootloader
 from smp_dfu_host.store.layout import Areas
 from smp_dfu_host.store.rules import Rule, the_rule
@@ -60,12 +61,12 @@ def test_row_of_the_revert(tmp_path: Path) -> None:
 def test_row_that_only_offset_has(tmp_path: Path) -> None:
     slots = store(tmp_path)
     options = BootOptions(Mode.SWAP_USING_OFFSET, max_sectors=16)
-    with slots.reading() as areas:
-        loader = make_bootloader(options, areas)
-        trailer = loader.trailer(0, 1)
-        trailer.write_copy_done()
-        trailer.write_magic()
-        rule = the_rule(options, loader, 0, areas)
+    _, areas = slots.rehearse(slots.contents(), FlashMeter())
+    loader = make_bootloader(options, areas)
+    trailer = loader.trailer(0, 1)
+    trailer.write_copy_done()
+    trailer.write_magic()
+    rule = the_rule(options, loader, 0, areas)
     assert rule.name == "swap type table row 0"
     assert rule.asked is SwapType.REVERT
 
@@ -99,8 +100,8 @@ def test_swap_is_under_way_once_the_mark_is_erased_and_until_copy_done(tmp_path:
 
 def test_kind_of_swap_that_does_not_exist_is_a_panic(tmp_path: Path) -> None:
     slots = store(tmp_path)
-    with slots.reading() as areas:
-        trailer = slots.bootloader(areas).trailer(0, 0)
+    with slots.writing(0) as area:
+        trailer = Trailer(area, slots.options.rules)
         trailer.write_swap_info(9, 0)
         trailer.write_magic()
     assert rule_of(slots).asked is SwapType.PANIC
