@@ -190,6 +190,47 @@ def test_bootstrap_whose_first_write_is_torn_never_boots_again(start: Start, mod
     assert dead == ["no image in slot 0, so nothing is swapped"]
 
 
+@pytest.mark.parametrize("downgrade", ["by-version", "by-counter"])
+def test_overwriting_that_refuses_downgrades_ends_with_nothing_if_the_header_is_torn(
+    start: Start, downgrade: str
+) -> None:
+    """What is left erased of the header in slot 0 reads as the highest version, so that the update is refused and
+    erased (loader.c, boot_validated_swap_type)."""
+    target = start("overwrite-only", downgrade=downgrade)
+    image = made("overwrite-only", 2, NEW, build=downgrade, counter=2)
+    upload(target, image)
+    mark(target, image, confirm=True)
+    before, dead = [target.slot(number) for number in (0, 1)], []
+    for number in range(1, target.store.preview_boot().ops + 1):
+        for slot, contents in enumerate(before):
+            target.store.restore(slot, contents)
+        cut(target, number, 8)
+        if not target.store.boot().ok:
+            dead.append(number)
+    assert len(dead) == 1
+
+
+def test_a_revert_with_scratch_that_is_cut_twice_at_its_start_is_forgotten(start: Start) -> None:
+    """The trailers of scratch and of slot 0 are made anew by the boot after the first cut; between the two erases
+    nothing tells of the swap (swap_scratch.c, swap_run). The image on trial stays, unconfirmed."""
+    target, mode = start("swap-using-scratch"), "swap-using-scratch"
+    image = on_trial(target, mode)
+    before, forgotten = [target.slot(number) for number in (0, 1, 2)], []
+    for first in range(1, target.store.preview_boot().ops + 1):
+        for second in range(1, 6):
+            for slot, contents in enumerate(before):
+                target.store.layout.slot(slot).write_bytes(contents)
+            cut(target, first)
+            if target.store.preview_boot().ops < second:
+                continue
+            cut(target, second)
+            assert target.store.boot().ok
+            if target.slot(0).startswith(image.data):
+                forgotten.append((first, second))
+    assert forgotten
+    assert len({first for first, _ in forgotten}) == 1
+
+
 @pytest.mark.parametrize(("late", "listed"), [(False, 1), (True, 2)])
 @pytest.mark.parametrize("mode", ["swap-using-scratch", "overwrite-only"])
 def test_bootstrap_that_is_cut_behind_its_copy_leaves_the_image_in_slot_1(
