@@ -223,8 +223,6 @@ class BootContext:
         shift: int = 0,
     ) -> None:
         """Erase the sectors at `to` and copy bytes there; the arguments are those of `copy`."""
-        if image.keys is None and target.replace_sector(to, source.read(start, size), COPY_SIZE):
-            return
         target.erase_sectors(to, size)
         self.copy(image, source, target, start, to, size, shift)
 

@@ -347,20 +347,6 @@ class FlashArea:
         for number in reversed(numbers) if backwards else numbers:
             self.erase(self._starts[number], self.sectors[number])
 
-    def replace_sector(self, offset: int, data: bytes, piece: int) -> bool:
-        """Erase a sector and write all of it, as one, if nothing can happen in between; tell whether it could.
-
-        Counted as `erase_sectors` and `write_pieces` would. If it could not, nothing has changed.
-        """
-        size, meter = len(data), self.meter
-        count = 1 - (-size // piece)
-        whole = offset in self._edges and size == self.sectors[self.sector_at(offset)]
-        if not whole or offset % self.align or piece % self.align or size % self.align or not meter.free(count):
-            return False
-        meter.ops += count
-        self._change(offset, data)
-        return True
-
     def load(self, offset: int, data: bytes) -> None:
         """Put bytes there from outside, by a programmer: no operation, no rules.
 

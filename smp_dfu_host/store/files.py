@@ -34,16 +34,23 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def create(path: Path) -> None:
-    """Make an empty file, if there is none.
-
-    Raises:
-        StoreError: If it cannot be made.
-    """
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into a StoreError that names the file."""
     try:
-        path.touch()
+        yield
     except OSError as exc:
         raise StoreError(f"{path}: {exc.strerror}") from exc
+
+
+def begin_writing(file: BinaryIO) -> None:
+    """Have the kernel write a new file to the disk from now on, without waiting for it.
+
+    Linux begins to write what is advised to be dropped and is not on the disk yet (mm/fadvise.c), and drops what is;
+    of a file that was just made that is nothing. It is a hint: `fsync` is what makes sure.
+    """
+    file.flush()
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -52,13 +59,10 @@ def write_synced(path: Path, data: bytes) -> None:
     Raises:
         StoreError: If it cannot be written.
     """
-    try:
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror}") from exc
+    with naming(path), path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -68,11 +72,9 @@ def replace_file(path: Path, data: bytes) -> None:
         StoreError: If it cannot be written.
     """
     staged = path.with_name(f"{path.name}.new")
-    try:
+    with naming(path):
         staged.write_bytes(data)
         staged.replace(path)
-    except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror}") from exc
 
 
 def replace_durably(path: Path, data: bytes) -> None:
@@ -224,20 +226,15 @@ class Overlay:
             for done in range(inside, size, unit):
                 self.write(offset + done, data[done : done + unit])
 
-    def save(self, path: Path) -> None:
-        """Write all of it to a new file, return when its bytes are on the disk, and close the old one.
+    def save(self, file: BinaryIO) -> None:
+        """Write all of it to a new file, and close the old one.
 
         Raises:
-            StoreError: If it cannot be written.
+            OSError: If it cannot be written.
+            StoreError: If the old one cannot be read.
         """
-        try:
-            with path.open("wb") as file:
-                for written, numbers in groupby(range(len(self._sectors)), self._written.__contains__):
-                    self._save_run(file, list(numbers), written=written)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as exc:
-            raise StoreError(f"{path}: {exc.strerror}") from exc
+        for written, numbers in groupby(range(len(self._sectors)), self._written.__contains__):
+            self._save_run(file, list(numbers), written=written)
         self.close()
 
     def close(self) -> None:

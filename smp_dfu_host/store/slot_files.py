@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.flash import FileStorage, Storage
 from smp_dfu_host.store.commit import commit, finish, pending
-from smp_dfu_host.store.files import LOCK_TIMEOUT_S, Overlay, locked, write_synced
+from smp_dfu_host.store.files import LOCK_TIMEOUT_S, Overlay, locked
 from smp_dfu_host.store.layout import Areas, Layout
 
 
@@ -117,5 +117,5 @@ def _kind(path: Path) -> str:
     return "slot" if path.name.startswith("slot") else "scratch area"
 
 
-def _writer(data: bytes | Overlay) -> Callable[[Path], None]:
-    return data.save if isinstance(data, Overlay) else lambda path: write_synced(path, data)
+def _writer(data: bytes | Overlay) -> Callable[[BinaryIO], object]:
+    return data.save if isinstance(data, Overlay) else lambda file: file.write(data)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.flash import FileStorage, FlashArea, FlashMeter, MemoryStorage, OutOfBounds, PowerCut
+from smp_dfu_host.mcuboot.flash import FileStorage, FlashArea, FlashMeter, MemoryStorage, PowerCut
 from tests.mcuboot.images import make_area
 
 
@@ -171,38 +171,3 @@ def test_pieces_written_at_once_are_counted_and_cut_like_single_ones(
                     area.write(offset + start, data[start : start + piece])
         outcomes.append((area.read(0, 96), meter.ops, meter.misaligned, meter.writes_to_nonerased))
     assert outcomes[0] == outcomes[1]
-
-
-@given(
-    number=st.integers(0, 2),
-    size=st.sampled_from([32, 16, 48]),
-    piece=st.sampled_from([8, 12, 16, 100]),
-    cut=st.none() | st.integers(1, 8),
-    traced=st.booleans(),
-)
-def test_a_sector_replaced_as_one_is_one_erased_and_written_in_pieces(
-    number: int, size: int, piece: int, cut: int | None, traced: bool
-) -> None:
-    outcomes = []
-    for at_once in (False, True):
-        traces: list[object] = []
-        meter = FlashMeter(cut, 4, (lambda *operation, to=traces: to.append(operation)) if traced else None)
-        area = FlashArea("slot", MemoryStorage(b"x" * 96), (32, 32, 32), 8, meter=meter)
-        data = bytes(range(size))
-        with suppress(PowerCut, OutOfBounds):
-            if not (at_once and area.replace_sector(32 * number, data, piece)):
-                area.erase_sectors(32 * number, size)
-                area.write_pieces(32 * number, data, piece)
-        outcomes.append((area.read(0, 96), meter.ops, meter.misaligned, meter.writes_to_nonerased, traces))
-    assert outcomes[0] == outcomes[1]
-
-
-def test_a_sector_is_replaced_as_one_only_where_nobody_could_tell() -> None:
-    area = FlashArea("slot", MemoryStorage(b"x" * 64), (32, 32), 8)
-    assert area.replace_sector(32, bytes(32), 16)
-    assert (area.read(0, 64), area.meter.ops) == (b"x" * 32 + bytes(32), 3)
-    assert not area.replace_sector(0, bytes(64), 16)
-    assert not area.replace_sector(8, bytes(32), 16)
-    area.meter.cut_before = area.meter.ops + 3
-    assert not area.replace_sector(0, bytes(32), 16)
-    assert area.read(0, 32) == b"x" * 32

@@ -1,14 +1,16 @@
+import errno
 import json
 import os
+import resource
 import secrets
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.store.commit import commit, finish, pending
-from smp_dfu_host.store.files import write_synced
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -16,10 +18,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in os.listdir(folder) if name != "commit"}
 
 
+def writer(data: bytes) -> Callable[[BinaryIO], object]:
+    """Return what writes that to a file."""
+    return lambda file: file.write(data)
+
+
 def test_commit_replaces_all_files_and_leaves_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     for new in (b"A", b"AA"):
-        commit(tmp_path, {"a": partial(write_synced, data=new), "b": partial(write_synced, data=b"B")})
+        commit(tmp_path, {"a": writer(new), "b": writer(b"B")})
         assert contents(tmp_path) == {"a": new, "b": b"B"}
         assert not pending(tmp_path)
 
@@ -43,7 +50,7 @@ def test_commit_syncs_the_folder_between_steps_that_must_not_change_places(
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(secrets, "token_hex", lambda _: "5f3a")
-    commit(tmp_path, {"a": lambda path: write_synced(path, b"A"), "b": lambda path: write_synced(path, b"B")})
+    commit(tmp_path, {"a": writer(b"A"), "b": writer(b"B")})
     staged, committed = folders
     assert staged == {"a", "a.5f3a.staged", "b.5f3a.staged", "commit.5f3a.staged"}
     assert committed == {"a", "a.5f3a.staged", "b.5f3a.staged", "commit"}
@@ -52,11 +59,11 @@ def test_commit_syncs_the_folder_between_steps_that_must_not_change_places(
 
 
 def test_an_old_list_that_comes_back_after_a_power_cut_does_not_find_half_written_files(tmp_path: Path) -> None:
-    commit(tmp_path, {"a": lambda path: write_synced(path, b"A")})
+    commit(tmp_path, {"a": writer(b"A")})
     old = (tmp_path / "commit").read_bytes()
 
-    def power_cut(path: Path) -> None:
-        path.write_bytes(b"half")
+    def power_cut(file: BinaryIO) -> None:
+        file.write(b"half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -70,20 +77,36 @@ def test_an_old_list_that_comes_back_after_a_power_cut_does_not_find_half_writte
 def test_commit_of_a_file_that_cannot_be_made_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     with pytest.raises(StoreError, match=r"missing/b\.[0-9a-f]{8}\.staged: No such file"):
-        commit(
-            tmp_path, {"a": lambda path: write_synced(path, b"A"), "missing/b": lambda path: write_synced(path, b"B")}
-        )
+        commit(tmp_path, {"a": writer(b"A"), "missing/b": writer(b"B")})
     assert contents(tmp_path) == {"a": b"old"}
 
 
-def test_commit_that_cannot_write_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [4097, 1 << 20])
+def test_commit_that_cannot_write_changes_nothing(tmp_path: Path, size: int) -> None:
+    """A small file fails when its buffer is written out, a large one at once."""
+    (tmp_path / "a").write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"b\.[0-9a-f]{8}\.staged: File too large"):
+            commit(tmp_path, {"a": writer(b"A"), "b": writer(bytes(size)), "c": writer(b"C")})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == {"a": b"old"}
+
+
+def test_commit_whose_file_does_not_come_to_the_disk_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").write_bytes(b"old")
 
-    def fail(path: Path) -> None:
-        raise StoreError(f"{path}: no space")
+    def fsync(descriptor: int) -> None:
+        if ".staged" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with pytest.raises(StoreError, match="no space"):
-        commit(tmp_path, {"a": lambda path: write_synced(path, b"A"), "b": fail})
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StoreError, match=r"/a\.[0-9a-f]{8}\.staged: Input/output error"):
+        commit(tmp_path, {"a": writer(b"A"), "b": writer(b"B")})
     assert contents(tmp_path) == {"a": b"old"}
 
 

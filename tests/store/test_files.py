@@ -74,7 +74,8 @@ def test_overlay_is_the_file_with_the_writes_on_it(
     assert overlay.read(0, overlay.size) == expected
     assert all(overlay.read(i, 1) == expected[i : i + 1] for i in range(len(start)))
     assert overlay.changed == (expected != start)
-    overlay.save(path.with_name("saved"))
+    with path.with_name("saved").open("wb") as file:
+        overlay.save(file)
     overlay.close()
     overlay.close()
     assert (path.read_bytes(), path.with_name("saved").read_bytes()) == (start, bytes(expected))
@@ -135,10 +136,8 @@ def test_overlay_of_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None
     os.truncate(path, 10)
     with pytest.raises(StoreError, match="cut short"):
         overlay.read(0, 64)
-    with pytest.raises(StoreError, match="cut short"):
-        overlay.save(tmp_path / "saved")
-    with pytest.raises(StoreError, match="Is a directory"):
-        overlay.save(tmp_path)
+    with pytest.raises(StoreError, match="cut short"), (tmp_path / "saved").open("wb") as file:
+        overlay.save(file)
     overlay.close()
 
 
