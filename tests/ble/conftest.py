@@ -219,9 +219,10 @@ async def set_powered(*, on: bool) -> None:
 def runs(pid: int) -> bool:
     """Tell whether a process has not ended yet; one that nobody has waited for has."""
     try:
-        return Path(f"/proc/{pid}/exe").exists()
-    except ProcessLookupError:  # it is about to go
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
+    return state not in "ZX"
 
 
 class Daemon:
