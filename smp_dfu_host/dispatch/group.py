@@ -16,8 +16,9 @@ refusal is raised, never returned.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar, overload
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TypeVar, overload
 
 from smp_dfu_host.config import Config
 from smp_dfu_host.dispatch.peer import Link, Peer
@@ -31,8 +32,7 @@ B = TypeVar("B", bound=Body)
 R = TypeVar("R", bound=Body | Mapping[str, object])
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a command may know about its request besides the body."""
 
     link: Link
@@ -41,7 +41,7 @@ class Context:
     """The request's header; `header.version` is 0 or 1."""
     payload: bytes = b""
     """The request's CBOR as it came, for the few commands that take what they understand of it and ignore the rest."""
-    groups: Mapping[int, "Group"] = field(default_factory=dict)
+    groups: Mapping[int, "Group"] = MappingProxyType({})
     """All groups that are served, by id, in the order of their registration."""
 
     @property

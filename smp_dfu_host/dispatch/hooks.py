@@ -10,7 +10,7 @@ not.
 `hook_events` has the events; here is what each of them comes with, and the handlers.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -257,12 +257,24 @@ Handler = Callable[[Notice], Awaitable[None] | None]
 """Called in the event loop: a function that is short, or one that is awaited. Raises a `Refusal` to refuse."""
 
 
+class _Chains(dict[Event, tuple[Handler, ...]]):
+    """Handlers by event, worked out when an event is first fired: one look-up for those that follow."""
+
+    def __init__(self, handlers: Sequence[tuple[int, Handler]]) -> None:
+        super().__init__()
+        self._handlers = handlers
+
+    def __missing__(self, event: Event) -> tuple[Handler, ...]:
+        chain = self[event] = tuple(handler for events, handler in self._handlers if _covers(events, event))
+        return chain
+
+
 class Hooks:
     """The registered handlers."""
 
     def __init__(self) -> None:
-        self._handlers: list[tuple[int, Handler]] = []
-        self._chains: dict[Event, tuple[Handler, ...]] = {}
+        self._handlers: tuple[tuple[int, Handler], ...] = ()
+        self._chains = _Chains(self._handlers)
 
     def register(self, events: int, handler: Handler) -> None:
         """Call the handler at these events from now on, after those already registered.
@@ -271,17 +283,15 @@ class Hooks:
             events: An `Event`, several of one group joined by `|`, `EventGroup.X.events` or `ALL_EVENTS`.
             handler: See `Handler`.
         """
-        self._handlers.append((events, handler))
-        self._chains.clear()
+        self._use((*self._handlers, (events, handler)))
 
     def unregister(self, handler: Handler) -> None:
         """Call the handler no more, whatever it was registered for."""
-        self._handlers = [entry for entry in self._handlers if entry[1] != handler]
-        self._chains.clear()
+        self._use(tuple(entry for entry in self._handlers if entry[1] != handler))
 
     def heard(self, event: Event) -> bool:
         """Tell whether the event has a handler; who fires it for every request need not make its data otherwise."""
-        return bool(self._chain(event))
+        return bool(self._chains[event])
 
     async def notify(self, event: Event, data: object) -> None:
         """Run the event's handlers, one after another.
@@ -289,28 +299,24 @@ class Hooks:
         Raises:
             Refusal: The first one that a handler raised.
         """
-        if chain := self._chain(event):
-            await _run(chain, Notice(event, data))
+        if not (chain := self._chains[event]):
+            return
+        notice = Notice(event, data)
+        for handler in chain:
+            try:
+                if (waiting := handler(notice)) is not None:
+                    await waiting
+            except Refusal as refusal:
+                notice.refused = notice.refused or refusal
+            if notice.stopped:
+                break
+        if notice.refused is not None:
+            raise notice.refused
 
-    def _chain(self, event: Event) -> tuple[Handler, ...]:
-        chain = self._chains.get(event)
-        if chain is None:
-            chain = self._chains[event] = tuple(handler for events, handler in self._handlers if _covers(events, event))
-        return chain
+    def _use(self, handlers: tuple[tuple[int, Handler], ...]) -> None:
+        self._handlers = handlers
+        self._chains = _Chains(handlers)
 
 
 def _covers(events: int, event: Event) -> bool:
     return events == ALL_EVENTS or (events >> 16 == event >> 16 and bool(events & event & EVENT_MASK))
-
-
-async def _run(chain: tuple[Handler, ...], notice: Notice) -> None:
-    for handler in chain:
-        try:
-            if (waiting := handler(notice)) is not None:
-                await waiting
-        except Refusal as refusal:
-            notice.refused = notice.refused or refusal
-        if notice.stopped:
-            break
-    if notice.refused is not None:
-        raise notice.refused

@@ -44,7 +44,7 @@ class Link(Protocol):
         ...
 
     def send_now(self, message: bytes) -> bool:
-        """Send one whole message if nothing must be waited for; False: nothing was sent, and `send` is to do it.
+        """Send one whole message if nothing must be waited for; False: `send` is to be called with it next.
 
         Never called while `send` is at work.
         """

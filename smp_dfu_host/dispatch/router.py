@@ -11,7 +11,7 @@ Every request gets exactly one reply. One that is a bare `rc` ends the packet: r
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from smp_dfu_host.dispatch.stats import Statistics
 from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal, WireError
 from smp_dfu_host.wire.body import Body, decode, encode
 from smp_dfu_host.wire.header import Header
-from smp_dfu_host.wire.message import Request, encode_reply, requests
+from smp_dfu_host.wire.message import Request, encode_reply, request_at
 
 log = logging.getLogger(__name__)
 
@@ -51,20 +51,29 @@ class _Replies:
     Unlike a generator it can be left and come back to, without anything to clean up.
     """
 
-    def __init__(self, router: "Router", link: Link, left: Iterator[Request]) -> None:
+    __slots__ = ("_link", "_offset", "_packet", "_router")
+
+    def __init__(self, router: "Router", link: Link, packet: bytes) -> None:
         self._router = router
         self._link = link
-        self._left = left
+        self._packet = packet
+        self._offset = 0
 
     def __aiter__(self) -> "_Replies":
         return self
 
     async def __anext__(self) -> bytes:
-        if (request := next(self._left, None)) is None:
+        if self._offset >= len(self._packet):
             raise StopAsyncIteration
+        try:
+            request, self._offset = request_at(self._packet, self._offset)
+        except WireError as exc:
+            self._offset = len(self._packet)
+            self._router.ignore(self._link, exc)
+            raise StopAsyncIteration from None
         reply = await self._router.serve(self._link, request)
         if reply.stops:
-            self._left = iter(())
+            self._offset = len(self._packet)
         return reply.message
 
 
@@ -91,15 +100,12 @@ class Router:
 
     def respond(self, link: Link, packet: bytes) -> AsyncIterator[bytes]:
         """Return the replies to one packet, one for each request in order; each is made when it is asked for."""
-        return _Replies(self, link, self.requests(link, packet))
+        return _Replies(self, link, packet)
 
-    def requests(self, link: Link, packet: bytes) -> Iterator[Request]:
-        """Take the packet apart; bytes that hold no header are counted and logged, never answered."""
-        try:
-            yield from requests(packet)
-        except WireError as exc:
-            self._counters["short"] += 1
-            log.info("%s: %s; ignored", link.peer, exc)
+    def ignore(self, link: Link, exc: WireError) -> None:
+        """Count and log bytes that hold no header; they are never answered."""
+        self._counters["short"] += 1
+        log.info("%s: %s; ignored", link.peer, exc)
 
     async def serve(self, link: Link, request: Request) -> Reply:
         """Serve one request; whatever happens, there is a reply."""

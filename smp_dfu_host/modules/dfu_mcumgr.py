@@ -52,16 +52,20 @@ class DfuMcumgr:
         self._dfu = services.config.dfu
         self._lock = services.lock
         self._signal = TransferSignal(services.events)
-        self._deadlines: dict[str, Timer] = {}
+        self._deadlines: dict[str, float] = {}
+        """When each peer's time is up, by the clock. One timer watches them: it is cheaper to let it look once more
+        than to have another one for each command."""
+        self._timer: Timer | None = None
         self._busy: str | None = None
         self._initialised = False
         services.events.subscribe(ModuleStateEvent, self._state_changed)
 
     def reset_done(self) -> None:
         """Say that a reset was carried out: the update is complete, the lock is free and every upload is closed."""
-        for timer in self._deadlines.values():
-            timer.cancel()
         self._deadlines.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if (owner := self._lock.owner) is not None:
             self._lock.release(owner)
         self._services.store.close_uploads()
@@ -110,9 +114,21 @@ class DfuMcumgr:
         self._busy = None
 
     def _restart(self, owner: str) -> None:
-        if (timer := self._deadlines.get(owner)) is not None:
-            timer.cancel()
-        self._deadlines[owner] = self._services.clock.call_later(self._dfu.timeout_ms / 1000, self._expired, owner)
+        self._deadlines[owner] = self._services.clock.time() + self._dfu.timeout_ms / 1000
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look at the deadlines when the first one is due."""
+        if self._timer is None and self._deadlines:
+            delay_s = min(self._deadlines.values()) - self._services.clock.time()
+            self._timer = self._services.clock.call_later(max(0.0, delay_s), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now_s = self._services.clock.time()
+        for owner in [owner for owner, due_s in self._deadlines.items() if due_s <= now_s]:
+            self._expired(owner)
+        self._watch()
 
     def _expired(self, owner: str) -> None:
         """Release the lock; the upload's progress is kept for the owner as long as no other claims the lock."""

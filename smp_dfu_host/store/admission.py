@@ -5,7 +5,7 @@ lengths that cannot come out right are refused at once, and with `[image] valida
 loader refuses.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smp_dfu_host.mcuboot.image import IMAGE_MAGIC, ImageFlag, ImageHeader
 from smp_dfu_host.store.faults import Fault, SlotRefusal
@@ -16,8 +16,7 @@ SHA_SIZE = 32
 """Most bytes of the `sha` that clients name an upload by; shorter ones are taken as they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """An upload request; None: not given."""
 
     off: int | None
@@ -32,8 +31,7 @@ class Chunk:
     """Refuse what is not higher than the running version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What is to be done with a chunk."""
 
     proceed: bool

@@ -20,8 +20,8 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid
@@ -37,8 +37,7 @@ TLV_INFO_SIZE = 4
 """Bytes that open a TLV area and say how long it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far an upload is."""
 
     off: int

@@ -72,11 +72,17 @@ class SerialLink:
         self._line = line
         self._lost = lost
         self._framing = framing
+        self._begun: tuple[bytes, memoryview] | None = None
+        """A message that did not go out whole, and what is left of its lines."""
 
     def send_now(self, message: bytes) -> bool:
-        """Return False: how much the line takes at once is not known."""
-        del message
-        return False
+        """Write what the kernel takes of one message; what it does not take, `send` will write."""
+        if self.closed:
+            return False
+        data = b"".join(self._framing.split(message))
+        left = self._line.begin(data)
+        self._begun = (message, left) if len(left) < len(data) else None
+        return not left
 
     async def send(self, message: bytes) -> None:
         """Write one message as the framing has it; return when the kernel has taken all of it.
@@ -86,8 +92,12 @@ class SerialLink:
         """
         if self.closed:
             raise TransportError(f"{self.peer}: the link is gone")
+        begun, self._begun = self._begun, None
         try:
-            await self._line.write(b"".join(self._framing.split(message)), self._framing.RESYNC)
+            if begun and begun[0] is message:
+                await self._line.write(begun[1])
+            else:
+                await self._line.write(b"".join(self._framing.split(message)), self._framing.RESYNC)
         except TransportError:
             self._lost(self)
             raise
@@ -220,7 +230,12 @@ class _Line:
         self._peer = peer
         self._stall_s = stall_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._came = b""
+        self._hung_up = ""
+        """Why nothing comes any more."""
+        self._listens = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
         self._turn = asyncio.Lock()
         self._torn = False
         self._closed = False
@@ -231,35 +246,64 @@ class _Line:
         Raises:
             TransportError: If the line hung up.
         """
-        while True:
-            try:
-                data = os.read(self._terminal.fd, CHUNK)
-            except BlockingIOError:
-                await self._ready(self._loop.add_reader, self._loop.remove_reader)
-                continue
-            except OSError as exc:
-                raise TransportError(f"{self._peer}: {exc.strerror}; unplugged?") from exc
-            if not data:
-                raise TransportError(f"{self._peer}: hung up; unplugged?")
-            return data
+        while not self._came and not self._hung_up:
+            if not self._listens:
+                self._listens = True
+                self._loop.add_reader(self._terminal.fd, self._readable)
+            self._reader = self._loop.create_future()
+            await self._reader
+        if not self._came:
+            raise TransportError(f"{self._peer}: {self._hung_up}; unplugged?")
+        data, self._came = self._came, b""
+        return data
+
+    def _readable(self) -> None:
+        """Take bytes; while nobody wants them, leave them where they are, so that the other end has to wait."""
+        if self._came or self._hung_up:
+            self._deaf()
+            return
+        try:
+            self._came = os.read(self._terminal.fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._hung_up = exc.strerror or str(exc)
+        else:
+            self._hung_up = "" if self._came else "hung up"
+        _wake(self._reader)
+
+    def _deaf(self) -> None:
+        self._listens = False
+        self._loop.remove_reader(self._terminal.fd)
 
     def forget(self) -> None:
         """Throw away what has arrived and was not read."""
+        self._came = b""
         with contextlib.suppress(OSError, termios.error):  # a line that is lost has nothing
             termios.tcflush(self._terminal.fd, termios.TCIFLUSH)
 
-    async def write(self, data: bytes, resync: bytes) -> None:
+    def begin(self, data: bytes) -> memoryview:
+        """Write as much as the kernel takes at once; return what is left, all of it if that needs more than a write."""
+        left = memoryview(data)
+        if self._turn.locked() or self._torn or self._closed:
+            return left
+        with contextlib.suppress(OSError):  # `write` will meet it again, and say so
+            left = left[os.write(self._terminal.fd, left) :]
+        self._torn = 0 < len(left) < len(data)
+        return left
+
+    async def write(self, data: bytes | memoryview, resync: bytes = b"") -> None:
         """Write all of it, as fast as the other end takes it.
 
         Args:
             data: What to write.
-            resync: What stands before it if the last write was given up half-way.
+            resync: What stands before it if the last write was given up half-way; nothing: it is the rest of that.
 
         Raises:
             TransportError: If the line is gone, or took nothing for the stall time; what it still held is thrown away.
         """
         async with self._turn:
-            left = memoryview(resync + data if self._torn else data)
+            left = memoryview(resync + data if self._torn and resync else data)
             self._torn = True
             while left:
                 left = left[await self._write_some(left) :]
@@ -281,31 +325,29 @@ class _Line:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._terminal.fd)
+        self._hung_up = "the line is closed"
+        self._deaf()
         self._loop.remove_writer(self._terminal.fd)
         self._terminal.close()
-        for future in self._waiting:
-            if not future.done():
-                future.set_exception(TransportError(f"{self._peer}: the line is closed"))
+        _wake(self._reader)
+        _wake(self._writer)
 
     async def _room(self, size: int) -> None:
         try:
             async with asyncio.timeout(self._stall_s):
-                await self._ready(self._loop.add_writer, self._loop.remove_writer)
+                await self._writable()
         except TimeoutError as exc:
             self._terminal.discard()
             raise TransportError(f"{self._peer}: nobody reads; reply dropped with {size} bytes to go") from exc
 
-    async def _ready(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
-        future = self._loop.create_future()
-        self._waiting.add(future)
-        add(self._terminal.fd, _wake, future)
+    async def _writable(self) -> None:
+        self._writer = self._loop.create_future()
+        self._loop.add_writer(self._terminal.fd, _wake, self._writer)
         try:
-            await future
+            await self._writer
         finally:
-            self._waiting.discard(future)
             if not self._closed:
-                remove(self._terminal.fd)
+                self._loop.remove_writer(self._terminal.fd)
 
 
 def lines(config: SerialConfig) -> Iterator[SerialConfig]:
@@ -316,6 +358,6 @@ def lines(config: SerialConfig) -> Iterator[SerialConfig]:
         yield replace(config, device=None)
 
 
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():  # the loop may see the descriptor ready twice before the waiter runs
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():  # the loop may see the descriptor ready twice before the waiter runs
         future.set_result(None)

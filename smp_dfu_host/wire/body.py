@@ -163,7 +163,7 @@ def _plain(value: object, text: Callable[[str], object]) -> object:
         case bytes():
             return value
         case Body():
-            return {text(name): _plain(item, text) for name, item in _given(value)}
+            return {text(name): item if type(item) in _ATOMS else _plain(item, text) for name, item in _given(value)}
         case Mapping():
             return {text(key): _plain(item, text) for key, item in value.items() if item is not None}
         case Sequence():

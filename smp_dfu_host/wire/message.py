@@ -31,10 +31,20 @@ def requests(packet: bytes) -> Iterator[Request]:
     """
     offset = 0
     while offset < len(packet):
-        header = Header.parse(packet, offset)
-        payload = packet[offset + Header.SIZE :]
-        yield Request(header, payload, _fault(header, len(payload)))
-        offset += Header.SIZE + header.length
+        request, offset = request_at(packet, offset)
+        yield request
+
+
+def request_at(packet: bytes, offset: int) -> tuple[Request, int]:
+    """Return the request that begins at the offset, and where the next one would.
+
+    Raises:
+        WireError: If no whole header is there.
+    """
+    header = Header.parse(packet, offset)
+    start = offset + Header.SIZE
+    payload = packet[start:]
+    return Request(header, payload, _fault(header, len(payload))), start + header.length
 
 
 def _fault(header: Header, available: int) -> Rc | None:
