@@ -1,6 +1,7 @@
 """`serve` as a process: ready line, end, live display."""
 
 import asyncio
+import gc
 import json
 import os
 import pty
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from smp_dfu_host.cli.serve import Endpoint, overrides
+from smp_dfu_host.cli.serve import Endpoint, overrides, settled
 from smp_dfu_host.config import load, override
 from smp_dfu_host.mcuboot.image import ImageVersion
 from smp_dfu_host.store.factory import make_image
@@ -208,3 +209,12 @@ def test_options_become_configuration() -> None:
         "transport.ble.enabled": False,
         "transport.ble.adapter": "hci1",
     }
+
+
+def test_what_is_there_when_the_target_is_ready_is_left_to_itself_by_the_garbage_collector() -> None:
+    told: list[object] = []
+    try:
+        settled(told.append)({"ready": True})
+        assert (told, gc.get_freeze_count() > 0) == ([{"ready": True}], True)
+    finally:
+        gc.unfreeze()

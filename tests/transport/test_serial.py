@@ -171,6 +171,42 @@ async def test_reply_that_was_given_up_half_way_does_not_swallow_the_next(link: 
         client.close()
 
 
+async def test_reply_that_the_line_takes_at_once_is_sent_now(link: Path) -> None:
+    async with serving(pty(link)) as inbox:
+        client = LineChannel(link)
+        await client.send(ECHO)
+        peer_link, _ = await inbox.next()
+        assert peer_link.send_now(b"now")
+        assert peer_link.send_now(b"and now")
+        assert [await client.receive(), await client.receive()] == [b"now", b"and now"]
+        client.close()
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_reply_that_the_line_takes_in_part_is_sent_on_from_there(link: Path, framing: str) -> None:
+    """`send` of the same message sends the rest; of another one, what was begun is given up."""
+    large = [bytes([number]) * 60_000 for number in (1, 2)]
+    async with serving(SerialTransport(SerialConfig(pty=link, framing=framing), 60_000)) as inbox:
+        client = LineChannel(link)
+        await (client.write(ECHO) if framing == "raw" else client.send(ECHO))
+        peer_link, _ = await inbox.next()
+        expected = b"".join(FRAMINGS[framing](60_000).split(large[0]))
+        assert not peer_link.send_now(large[0])
+        sending = asyncio.create_task(peer_link.send(large[0]))
+        assert await client.exactly(len(expected)) == expected
+        await sending
+        assert not peer_link.send_now(large[1])
+        assert not peer_link.send_now(b"the line is full, and in the middle of another one")
+        next_one = asyncio.create_task(peer_link.send(b"the next"))
+        end = FRAMINGS[framing](60_000).RESYNC + b"".join(FRAMINGS[framing](60_000).split(b"the next"))
+        seen = b""
+        while not seen.endswith(end):
+            seen += await client.exactly(1)
+        assert b"in the middle" not in seen
+        await next_one
+        client.close()
+
+
 @pytest.mark.parametrize("framing", FRAMINGS)
 async def test_message_of_the_whole_buffer_crosses_the_line_in_every_framing(link: Path, framing: str) -> None:
     largest = bytes.fromhex("08 00 0178 0000 07 00") + bytes(376)
