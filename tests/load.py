@@ -52,7 +52,7 @@ COMMANDS: Sequence[Command] = (
 )
 """One for each peer, over all groups that are served unless asked for otherwise."""
 PEERS = len(COMMANDS)
-WINDOW = 2
+WINDOW = 1
 FACTOR = 5
 UNLOADED = 30
 """Requests of each peer that are measured while nobody else is there."""

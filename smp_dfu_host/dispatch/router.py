@@ -11,7 +11,7 @@ Every request gets exactly one reply. One that is a bare `rc` ends the packet: r
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ class _Command:
     method: Callable[..., Awaitable[Body | Mapping[str, object]]]
 
 
-class _Replies:
+class Replies:
     """The replies to the requests of one packet; what ends a packet early is decided here.
 
     Unlike a generator it can be left and come back to, without anything to clean up.
@@ -59,11 +59,16 @@ class _Replies:
         self._packet = packet
         self._offset = 0
 
-    def __aiter__(self) -> "_Replies":
+    @property
+    def done(self) -> bool:
+        """True once nothing of the packet is left."""
+        return self._offset >= len(self._packet)
+
+    def __aiter__(self) -> "Replies":
         return self
 
     async def __anext__(self) -> bytes:
-        if self._offset >= len(self._packet):
+        if self.done:
             raise StopAsyncIteration
         try:
             request, self._offset = request_at(self._packet, self._offset)
@@ -98,9 +103,9 @@ class Router:
                     command = _Command(group, row.body, getattr(group, row.method))
                     self._table[group.id, row.command, row.op] = command
 
-    def respond(self, link: Link, packet: bytes) -> AsyncIterator[bytes]:
+    def respond(self, link: Link, packet: bytes) -> Replies:
         """Return the replies to one packet, one for each request in order; each is made when it is asked for."""
-        return _Replies(self, link, packet)
+        return Replies(self, link, packet)
 
     def ignore(self, link: Link, exc: WireError) -> None:
         """Count and log bytes that hold no header; they are never answered."""

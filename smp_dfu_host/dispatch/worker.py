@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
 from smp_dfu_host.dispatch.peer import Link
-from smp_dfu_host.dispatch.router import Router
+from smp_dfu_host.dispatch.router import Replies, Router
 from smp_dfu_host.dispatch.stats import Counters, Statistics
 from smp_dfu_host.errors import TransportError
 
@@ -38,15 +38,17 @@ DRAIN_S = 1.0
 
 
 class _Lane:
-    """What is under way for one link; lives only as long as something is."""
+    """What is under way for one link."""
 
-    __slots__ = ("link", "outbox", "packets", "replies", "resting", "sender")
+    __slots__ = ("link", "outbox", "packets", "replies", "resting", "sender", "traffic")
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, traffic: Counters) -> None:
         self.link = link
+        self.traffic = traffic
+        """The counters of its transport: packets that came, messages that went."""
         self.packets: deque[bytes] = deque()
         """Packets to serve, the first one first."""
-        self.replies: AsyncIterator[bytes] | None = None
+        self.replies: Replies | None = None
         """What is still to come for the packet that a full outbox has interrupted."""
         self.resting = 0
         """Turns that this lane has given up until its outbox has room."""
@@ -57,11 +59,6 @@ class _Lane:
     def full(self) -> bool:
         """True while no further reply may be made."""
         return len(self.outbox) >= OUTBOX_SIZE
-
-    @property
-    def idle(self) -> bool:
-        """True once nothing is under way."""
-        return not (self.packets or self.replies or self.outbox or self.sender)
 
     def forget_requests(self) -> None:
         """Forget what was to be served; replies that are made still go out."""
@@ -90,8 +87,10 @@ class Worker:
         self._most = 0
         stats.gauge("inbox", lambda: {"waiting": len(self._turns), "most": self._most, "size": self._queue_size})
         self._lanes: dict[int, _Lane] = {}
-        self._moved = asyncio.Event()
-        self._serving = asyncio.Lock()
+        """By link, from its first packet until it is gone."""
+        self._waiters: list[asyncio.Future[None]] = []
+        self._serving = False
+        self._pausing = asyncio.Lock()
         self._senders: asyncio.TaskGroup | None = None
         self._traffics: dict[str, Counters] = {}
 
@@ -108,7 +107,7 @@ class Worker:
         self._traffic(link)["left"] += 1
         if (lane := self._lanes.get(id(link))) is not None:
             self._forget(lane)
-        self._moved.set()
+        self._stir()
         if self._events is not None:
             self._events.submit(PeerLeft(link.peer))
 
@@ -117,19 +116,21 @@ class Worker:
 
         Returns at once if the link closes.
         """
-        while not self._has_room(link, STREAM_SHARE):
-            if link.closed:
+        while not link.closed:
+            lane = self._lane(link)
+            if self._has_room(lane, STREAM_SHARE):
+                self._queue(lane, packet)
                 return
             await self._change()
-        self._queue(link, packet)
 
     def offer(self, link: Link, packet: bytes) -> bool:
         """Queue one packet if there is room; False when it was dropped and counted."""
-        if not self._has_room(link, self._queue_size):
+        lane = self._lane(link)
+        if not self._has_room(lane, self._queue_size):
             self._counters["dropped"] += 1
             log.debug("%s: packet of %s bytes dropped, the queue is full", link.peer, len(packet))
             return False
-        self._queue(link, packet)
+        self._queue(lane, packet)
         return True
 
     async def run(self) -> None:
@@ -139,11 +140,10 @@ class Worker:
                 now = asyncio.get_running_loop().time
                 began = now()
                 while True:
-                    while not self._turns:
+                    while not self._turns or self._pausing.locked():
                         await self._change()
                         began = now()
-                    async with self._serving:
-                        await self._serve()
+                    await self._serve()
                     if now() - began >= TURN_S:  # a handler that waits for nothing must not keep the others waiting
                         await asyncio.sleep(0)
                         began = now()
@@ -157,7 +157,9 @@ class Worker:
 
         Waits until the request at hand is served, and for a moment until its reply and those before it are sent.
         """
-        async with self._serving:
+        async with self._pausing:
+            while self._serving:
+                await self._change()
             self._turns.clear()
             for lane in self._lanes.values():
                 lane.forget_requests()
@@ -168,6 +170,7 @@ class Worker:
                 yield
             finally:
                 self.clear()
+                self._stir()  # those who wait get their turn when the pause is over
 
     async def drained(self) -> None:
         """Wait until every reply that was made has been sent or lost; who must not wait for ever sets a timeout."""
@@ -179,59 +182,70 @@ class Worker:
         for lane in tuple(self._lanes.values()):
             self._forget(lane)
 
-    def _has_room(self, link: Link, share: int) -> bool:
-        lane = self._lanes.get(id(link))
-        if lane is not None and (lane.full or len(lane.packets) >= share):
-            return False
-        return len(self._turns) < self._queue_size
+    def _lane(self, link: Link) -> _Lane:
+        if (lane := self._lanes.get(id(link))) is None:
+            lane = self._lanes[id(link)] = _Lane(link, self._traffic(link))
+        return lane
 
-    def _queue(self, link: Link, packet: bytes) -> None:
-        lane = self._lanes.get(id(link))
-        if lane is None:
-            lane = self._lanes[id(link)] = _Lane(link)
+    def _has_room(self, lane: _Lane, share: int) -> bool:
+        return len(self._turns) < self._queue_size and len(lane.packets) < share and not lane.full
+
+    def _queue(self, lane: _Lane, packet: bytes) -> None:
         lane.packets.append(packet)
         self._turns.append(lane)
         if len(self._turns) > self._most:
             self._most = len(self._turns)
         self._counters["packets"] += 1
-        traffic = self._traffic(link)
-        traffic["rx"] += 1
-        traffic["rx_bytes"] += len(packet)
-        self._moved.set()
+        lane.traffic["rx"] += 1
+        lane.traffic["rx_bytes"] += len(packet)
+        self._stir()
 
     async def _change(self) -> None:
         """Wait until something was queued, served, sent or forgotten."""
-        self._moved.clear()
-        await self._moved.wait()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _stir(self) -> None:
+        """Wake those who wait for a change."""
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def _serve(self) -> None:
         """Serve the next packet, or what is left of one, of the lane whose turn it is."""
-        if not self._turns:
-            return  # a pause has come first
         lane = self._turns.popleft()
-        self._moved.set()
+        self._stir()
         if lane.link.closed:
             self._forget(lane)
         elif lane.full:
             lane.resting += 1
         else:
-            await self._serve_packet(lane)
-        self._settle(lane)
+            self._serving = True
+            try:
+                await self._serve_packet(lane)
+            finally:
+                self._serving = False
+            self._stir()
 
     async def _serve_packet(self, lane: _Lane) -> None:
-        if lane.replies is None:
-            lane.replies = self._router.respond(lane.link, lane.packets.popleft())
-        async for message in lane.replies:
+        if (replies := lane.replies) is None:
+            replies = lane.replies = self._router.respond(lane.link, lane.packets.popleft())
+        async for message in replies:
             if self._lanes.get(id(lane.link)) is not lane:
                 return  # forgotten in the meantime
             self._send(lane, message)
+            if replies.done:
+                break
             if lane.full:
                 lane.resting += 1
                 return
         lane.replies = None
 
     def _traffic(self, link: Link) -> Counters:
-        """Return the counters of a link's transport: packets that came, messages that went."""
+        """Return the counters of a link's transport."""
         transport = link.peer.transport
         if (traffic := self._traffics.get(transport)) is None:
             traffic = self._stats.group(transport, "joined", "left", "rx", "rx_bytes", "tx", "tx_bytes")
@@ -239,9 +253,8 @@ class Worker:
         return traffic
 
     def _send(self, lane: _Lane, message: bytes) -> None:
-        traffic = self._traffic(lane.link)
-        traffic["tx"] += 1
-        traffic["tx_bytes"] += len(message)
+        lane.traffic["tx"] += 1
+        lane.traffic["tx_bytes"] += len(message)
         if lane.sender is None and self._sent_at_once(lane.link, message):
             return
         lane.outbox.append(message)
@@ -271,14 +284,13 @@ class Worker:
         lane.outbox.clear()
         lane.sender = None
         self._wake(lane)
-        self._settle(lane)
 
     def _wake(self, lane: _Lane) -> None:
         """Give the lane back the turns that it gave up."""
         if lane.resting and not lane.full:
             self._turns.extend([lane] * lane.resting)
             lane.resting = 0
-        self._moved.set()
+        self._stir()
 
     def _forget(self, lane: _Lane) -> None:
         self._counters["lost"] += len(lane.outbox)
@@ -288,10 +300,4 @@ class Worker:
             lane.sender.cancel()
         self._lanes.pop(id(lane.link), None)
         self._turns = deque(other for other in self._turns if other is not lane)
-        self._moved.set()
-
-    def _settle(self, lane: _Lane) -> None:
-        """Let go of a lane that has nothing under way, so that peers who went without a word leave nothing behind."""
-        if lane.idle and self._lanes.get(id(lane.link)) is lane:
-            del self._lanes[id(lane.link)]
-        self._moved.set()
+        self._stir()

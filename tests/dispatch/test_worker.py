@@ -450,14 +450,29 @@ async def test_pause_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> 
         assert (link.sending, rig.counters["lost"]) == (0, 1)
 
 
-async def test_worker_keeps_nothing_of_peers_that_are_served() -> None:
+async def test_worker_keeps_nothing_of_peers_that_have_left() -> None:
     async with Rig().running() as rig:
         for n in range(20):
             link = FakeLink()
+            rig.worker.joined(link)
             await rig.worker.put(link, number(n))
             await link.wait_sent(1)
+            rig.worker.left(link)
         await settle()
         assert rig.worker._lanes == {}
+
+
+async def test_worker_serves_again_after_a_pause_that_failed() -> None:
+    async with Rig().running() as rig:
+        link = FakeLink()
+        with pytest.raises(RuntimeError):
+            async with rig.worker.paused():
+                waiting = asyncio.create_task(rig.worker.put(link, number(1)))
+                await settle()
+                raise RuntimeError
+        await waiting
+        await rig.worker.put(link, number(2))
+        await link.wait_sent(1)
 
 
 async def test_cancelled_worker_cancels_what_it_sends() -> None:
