@@ -35,6 +35,8 @@ OVERHEAD = 4
 _LEAST_SIZE = 15
 """Shortest lines that messages can be split into: marker, 9 bytes in base64, LF; shorter ones might tear the CRC."""
 
+_AT_THE_END = (b"\r", b" ")
+
 _crc = crcmod.predefined.mkPredefinedCrcFun("xmodem")
 
 
@@ -51,7 +53,6 @@ class ConsoleFraming:
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._line = b""  # a line mostly comes whole
-        self._too_long = False
         self._packet = bytearray()
         self._wanted = 0
         self.dropped = 0
@@ -62,44 +63,39 @@ class ConsoleFraming:
         *whole, rest = data.split(b"\n")
         packets = []
         for piece in whole:
-            self._add(piece)
-            if (packet := self._end_line()) is not None:
+            line = self._line + piece if self._line else piece
+            self._line = b""
+            if (packet := self._end_line(line)) is not None:
                 packets.append(packet)
-        self._add(rest)
+        if rest:
+            self._line = (self._line + rest)[:LINE_LIMIT]  # of one that is too long it is enough to know that
         return iter(packets)
 
-    def _add(self, piece: bytes) -> None:
-        """Add to the current line; of one that is too long only the fact is kept."""
-        if len(self._line) + len(piece) + 1 > LINE_LIMIT:
-            self._too_long = True
-        else:
-            self._line += piece
-
-    def _end_line(self) -> bytes | None:
-        line, self._line = self._line, b""
-        too_long, self._too_long = self._too_long, False
+    def _end_line(self, line: bytes) -> bytes | None:
+        """Take a whole line without its LF; return the packet if this was its last one."""
+        if len(line) >= LINE_LIMIT:
+            return None
         try:
-            return None if too_long else self._take(line)
+            return self._take(line)
         except WireError:
             self.dropped += 1
             self._abandon()
             return None
 
     def _take(self, line: bytes) -> bytes | None:
-        """Take a whole line without its LF; return the packet if this was its last line."""
         marker = line[:2]
-        if marker == FIRST:
-            data = _decode(line)
-            self._packet = bytearray(data[2:])
-            self._wanted = self._checked_size(data)
-        elif marker == NEXT:
+        if marker == NEXT:
             # A first line with the size alone is none for Zephyr either (mcumgr_serial_process_frag).
             if not self._packet:
                 raise WireError("a next line without a first one")
             self._packet += _decode(line)
+        elif marker == FIRST:
+            data = _decode(line)
+            self._packet = bytearray(data[2:])
+            self._wanted = self._checked_size(data)
         else:
             return None
-        return self._finish()
+        return self._finish() if len(self._packet) >= self._wanted else None
 
     def _checked_size(self, data: bytes) -> int:
         size = int.from_bytes(data[:2], "big")
@@ -108,8 +104,6 @@ class ConsoleFraming:
         return size
 
     def _finish(self) -> bytes | None:
-        if len(self._packet) < self._wanted:
-            return None
         packet, wanted = bytes(self._packet), self._wanted
         if len(packet) > wanted or _crc(packet) != 0:
             raise WireError(f"packet of {len(packet)} bytes, should be {wanted}, or its CRC is wrong")
@@ -139,7 +133,6 @@ class ConsoleFraming:
     def reset(self) -> None:
         """Forget the line and the packet that are under way."""
         self._line = b""
-        self._too_long = False
         self._abandon()
 
 
@@ -157,7 +150,9 @@ class ShellFraming(ConsoleFraming):
 
 def _decode(line: bytes) -> bytes:
     """Return what the line carries; a CR and spaces at its end are no harm."""
-    text = line[2:].removesuffix(b"\r").rstrip(b" ")
+    text = line[2:]
+    if text[-1:] in _AT_THE_END:
+        text = text.removesuffix(b"\r").rstrip(b" ")
     try:
         return a2b_base64(text, strict_mode=True)
     except Base64Error as exc:
