@@ -462,15 +462,17 @@ async def test_worker_keeps_nothing_of_peers_that_have_left() -> None:
         assert rig.worker._lanes == {}
 
 
+async def fail_in_a_pause(rig: Rig, link: FakeLink) -> None:
+    async with rig.worker.paused():
+        await rig.worker.put(link, number(1))
+        raise RuntimeError
+
+
 async def test_worker_serves_again_after_a_pause_that_failed() -> None:
     async with Rig().running() as rig:
         link = FakeLink()
         with pytest.raises(RuntimeError):
-            async with rig.worker.paused():
-                waiting = asyncio.create_task(rig.worker.put(link, number(1)))
-                await settle()
-                raise RuntimeError
-        await waiting
+            await fail_in_a_pause(rig, link)
         await rig.worker.put(link, number(2))
         await link.wait_sent(1)
 
