@@ -114,14 +114,13 @@ class BleTransport:
         )
 
     async def _keep(self, bluez: "BlueZ") -> None:
-        """Come back by a new connection whenever the one to the system D-Bus is lost, and all that belonged to it."""
+        """Come back by a new connection whenever all that belonged to the old one is lost."""
         while True:
-            await bluez.lost()
-            log.warning("the system D-Bus is gone, and Bluetooth with it; waiting for it")
+            log.warning("%s, and what was registered is gone; Bluetooth begins anew", await bluez.lost())
             await bluez.close()
             self._bluez = None
             self._bluez = bluez = await self._reach_again(bluez.adapter_address)
-            log.info("the system D-Bus is back")
+            log.info("Bluetooth is back")
             if self._online and self._inbox:
                 await bluez.online(self._inbox)
 

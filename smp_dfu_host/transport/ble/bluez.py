@@ -22,6 +22,7 @@ from dbus_next.signature import Variant
 from smp_dfu_host.config import BleConfig
 from smp_dfu_host.dispatch.peer import Inbox
 from smp_dfu_host.dispatch.stats import Counters
+from smp_dfu_host.errors import TransportError
 from smp_dfu_host.transport.ble import hci
 from smp_dfu_host.transport.ble.advertising import Pace
 from smp_dfu_host.transport.ble.bluez_abilities import abilities
@@ -83,8 +84,9 @@ class BlueZ:
         self._departures = Departures(bus, self._devices, connections.hang_up)
         self._pace = Pace(asyncio.get_running_loop(), self._wake.set)
         self._online = False
-        self.adapter_address = ""
-        """The adapter's Bluetooth address."""
+        self._outdated = asyncio.Event()
+        self._asked = ""
+        self._fit = True
 
     @classmethod
     async def open(
@@ -112,12 +114,13 @@ class BlueZ:
 
     async def _start(self) -> None:
         adapter = await self._devices.open()
-        self.adapter_address = str(adapter["Address"].value)
         alias = str(adapter["Alias"].value)
         self._alias = "" if alias == self._name else alias  # ours is a leftover; empty means the system's name
-        able = await abilities(self._bus)
+        self._asked = self._devices.owner
+        self._able = able = await abilities(self._bus)
         log.info("%s, on %s", able, self._devices.name)
-        self._bluez = able.version
+        if able.private:
+            log.warning("Privacy is on in main.conf: phones do not know a target again whose address changes")
         limits = Limits(self._buf_size, self._config.max_fragment, able.longest_write)
         self._centrals = Centrals(self, limits, single=not able.directed, changed=self._wake.set)
         folder, desk, counters = self._around
@@ -160,12 +163,25 @@ class BlueZ:
         """The adapter's name, such as `hci0`."""
         return self._devices.name
 
+    @property
+    def adapter_address(self) -> str:
+        """The adapter's Bluetooth address."""
+        return self._devices.own_address
+
     # What the transport asks for.
 
-    async def lost(self) -> None:
-        """Return when the connection to the system D-Bus is gone; only `close` is of use then."""
-        await self._bus.lost()
+    async def lost(self) -> str:
+        """Return, when all must be made anew, why; only `close` is of use then."""
+        ends = [asyncio.create_task(self._bus.lost()), asyncio.create_task(self._outdated.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+        if self._bus.connected:
+            return "bluetoothd or the adapter is another one"
         self._devices.lost()
+        return "the system D-Bus is gone"
 
     async def online(self, inbox: Inbox) -> None:
         """Advertise and admit centrals; a failure is logged and retried."""
@@ -217,6 +233,10 @@ class BlueZ:
         """
         await self._notifier.notify(key, value)
 
+    def way(self, key: str) -> object:
+        """Return a central's notification socket, if it has one."""
+        return self._notifier.way(key)
+
     def notify_now(self, key: str, value: bytes) -> bool:
         """Send one notification to one central if nothing must be waited for."""
         return self._notifier.notify_now(key, value)
@@ -255,6 +275,10 @@ class BlueZ:
         self._connections.open(self._devices.name, self._report.changed)
         self._wake.set()
 
+    def adapter_moved(self) -> None:
+        """Begin anew: much of what was made knows the adapter by its name."""
+        self._outdated.set()
+
     def adapter_on(self) -> None:
         """Be on the air as before; the kernel has kept the advertisement, but not an interval that it was not told."""
         self._pace.hurry()
@@ -274,7 +298,9 @@ class BlueZ:
             log.warning("dropped %d bytes that bluetoothd ascribes to nobody", len(value))
             return
         path = options["device"].value
-        if self._security.admits(path):
+        if self._devices.gone(path):
+            log.debug("ble %s: dropped %d bytes, it has disconnected", self.address(path), len(value))
+        elif self._security.admits(path):
             self._centrals.written(path, value, options["mtu"].value if "mtu" in options else MIN_MTU)
 
     def _is_central(self, path: str) -> bool:
@@ -286,7 +312,7 @@ class BlueZ:
             self._config,
             self._devices,
             self.adapter_address,
-            self._bluez,
+            self._able.version,
             self._centrals,
             self._security,
             self._advertiser.interval,
@@ -307,15 +333,30 @@ class BlueZ:
         except BusError as exc:
             log.warning("%s; trying again in %g s", exc, RETRY_S)
             asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
+        except TransportError as exc:
+            log.error("%s", exc)  # noqa: TRY400  (no fault of the code; until bluetoothd is started again)
 
     async def _settle(self) -> None:
         async with self._settling:
-            if not self._devices.present:
+            if not self._devices.present or not await self._as_before():
                 return
             if not self._server.registered:
                 await self._register()
             await self._advertiser.settle(wanted=self._online and not self._centrals.full)
         self._report.changed()
+
+    async def _as_before(self) -> bool:
+        """Say whether this bluetoothd can promise what the one could for which all was made.
+
+        Raises:
+            TransportError: If it does not keep the order: once for each bluetoothd, nothing is registered with it.
+        """
+        if (owner := self._devices.owner) != self._asked:
+            self._asked, self._fit = owner, False
+            self._fit = await abilities(self._bus) == self._able
+            if not self._fit:
+                self._outdated.set()
+        return self._fit
 
     async def _register(self) -> None:
         await self._security.register()

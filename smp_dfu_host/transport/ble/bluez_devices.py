@@ -69,6 +69,10 @@ class Events(Protocol):
         """Take note that the adapter is there (again), with nothing registered on it."""
         ...
 
+    def adapter_moved(self) -> None:
+        """Take note that the adapter is there under another name."""
+        ...
+
     def adapter_on(self) -> None:
         """Take note that the adapter was turned on; registrations have outlived its being off."""
         ...
@@ -99,12 +103,17 @@ class Devices:
         self._wanted = wanted
         self._events: Events | None = None
         self._known: dict[str, Device] = {}
+        self._named = wanted.startswith("hci")
         self._owner = ""
         self._interfaces: set[str] = set()
+        self._strange: frozenset[str] = frozenset()
+        """What is not counted as present, because another adapter has our one's name."""
         self.name = ""
         """The adapter's, such as `hci0`; known from `open` on."""
         self.path = ""
         """Its D-Bus path."""
+        self.own_address = ""
+        """Its Bluetooth address. Unless the adapter is wanted by its name, no other one takes its place."""
         self.paced = False
         """True where bluetoothd obeys advertising intervals (see bluez_advertising)."""
 
@@ -122,6 +131,13 @@ class Devices:
     def connected(self) -> frozenset[str]:
         """The devices that are connected, by path."""
         return frozenset(path for path, device in self._known.items() if device.connected)
+
+    def gone(self, path: str) -> bool:
+        """Say whether bluetoothd has told that a device is not connected (any more).
+
+        What it had written before may still come: bluetoothd reads it from the socket behind the connection's end.
+        """
+        return path in self._known and not self._known[path].connected
 
     def paired(self, path: str) -> bool:
         """Say whether a device is paired, most likely bonded, but perhaps for this connection only."""
@@ -146,11 +162,12 @@ class Devices:
         (self._owner,) = await self._bus.ask(
             f"/{DBUS.replace('.', '/')}", f"{DBUS}.GetNameOwner", "s", "org.bluez", to=DBUS
         )
+        choose(objects, self.name)
+        adapter: Values = objects[self.path][ADAPTER]
+        self.own_address = str(adapter["Address"].value)
+        self.paced = "SupportedFeatures" in objects[self.path][ADVERTISING_MANAGER]
         for path, interfaces in objects.items():
             self._added(path, interfaces)
-        choose(objects, self.name)
-        self.paced = "SupportedFeatures" in objects[self.path][ADVERTISING_MANAGER]
-        adapter: Values = objects[self.path][ADAPTER]
         return adapter
 
     def lost(self) -> None:
@@ -200,15 +217,28 @@ class Devices:
         self._compare(before)
 
     def _added(self, path: str, interfaces: Mapping[str, Values]) -> None:
+        if values := interfaces.get(ADAPTER):
+            self._adapter_added(path, str(values["Address"].value))
         if path == self.path:
             before = self.present
-            self._interfaces |= interfaces.keys()
+            self._interfaces |= interfaces.keys() - self._strange
             self._compare(before)
         elif (values := interfaces.get(DEVICE)) and path.startswith(f"{self.path}/"):
             connected = bool(values["Connected"].value)
             self._known[path] = Device(str(values["Address"].value), connected, bool(values["Paired"].value))
             if connected and self._events:
                 self._events.arrived(path)
+
+    def _adapter_added(self, path: str, address: str) -> None:
+        if path != self.path:
+            if address == self.own_address and not self._named and self._events:
+                self._events.adapter_moved()
+            return
+        if self._named:
+            self.own_address = address
+        self._strange = frozenset() if address == self.own_address else frozenset({ADAPTER})
+        if self._strange:
+            log.warning("%s is %s now; waiting for %s", self.name, address, self.own_address)
 
     def _removed(self, path: str, interfaces: list[str]) -> None:
         if path == self.path:

@@ -57,6 +57,9 @@ follows."""
 VALUE_HANDLE = SERVICE_HANDLE + 2
 """Handle of the characteristic's value; BlueZ wants this one, not the declaration's."""
 
+TAKEN = "org.bluez.Error.Failed"
+"""The error of an application whose handles are not to be had (bluez src/gatt-database.c, client_ready_cb)."""
+
 Written = Callable[[bytes, Mapping[str, Variant]], None]
 
 
@@ -190,6 +193,7 @@ class GattServer(BlessServerBlueZDBus):
     def __init__(self, name: str, bus: Bus, adapter_path: str, flags: list[str], on_write: Written) -> None:
         self._parts = (bus, adapter_path, Application(name, bus, flags, on_write))
         self._advertisement: Advertisement | None = None
+        self._losses = 0
         self.registered = False
         """True while bluetoothd has our application."""
         super().__init__(name)
@@ -224,14 +228,17 @@ class GattServer(BlessServerBlueZDBus):
         Raises:
             BusError: If it refuses.
         """
-        try:
-            with translated():
-                await self.app.register(self.adapter)
-        except BusError as exc:
-            log.info("handles 0x%04x to 0x%04x not to be had (%s); taking others", *self.app.handles, exc)
-            self.app.handles[:] = [0, 0]
-            with translated():
-                await self.app.register(self.adapter)
+        with self._unless_lost():
+            try:
+                with translated():
+                    await self.app.register(self.adapter)
+            except BusError as exc:
+                if exc.name != TAKEN or not any(self.app.handles):
+                    raise
+                log.info("handles 0x%04x to 0x%04x not to be had (%s); taking others", *self.app.handles, exc)
+                self.app.handles[:] = [0, 0]
+                with translated():
+                    await self.app.register(self.adapter)
         self.registered = True
 
     async def advertise(self, interval: Interval) -> None:
@@ -243,7 +250,7 @@ class GattServer(BlessServerBlueZDBus):
         made = self.app.advertisement(interval)
         self.bus.export(made.path, made)
         try:
-            with translated():
+            with self._unless_lost(), translated():
                 manager = self.adapter.get_interface("org.bluez.LEAdvertisingManager1")
                 await manager.call_register_advertisement(made.path, {})
         except BusError:
@@ -283,10 +290,23 @@ class GattServer(BlessServerBlueZDBus):
 
     def lost(self) -> None:
         """Take note that bluetoothd or the adapter has gone and forgotten us."""
+        self._losses += 1
         self.registered = False
         if made := self._advertisement:
             self._advertisement = None
             self.bus.unexport(made.path)
+
+    @contextmanager
+    def _unless_lost(self) -> Iterator[None]:
+        """Refuse what bluetoothd has taken and forgotten again: its answer is read after `lost` was called.
+
+        Raises:
+            BusError: If it was.
+        """
+        before = self._losses
+        yield
+        if self._losses != before:
+            raise BusError("org.bluez.Error.NotReady", "bluetoothd: the adapter has gone meanwhile")
 
 
 @contextmanager

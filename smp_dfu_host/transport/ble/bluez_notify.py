@@ -79,15 +79,22 @@ class Notifier:
             return False
         return channel.send_now(value)
 
+    def way(self, path: str) -> Channel | None:
+        """Return a central's socket; None: it has none."""
+        return self._channels.get(path)
+
     async def notify(self, path: str, value: bytes) -> None:
         """Send one notification to one central; return when the next may follow.
 
         Raises:
-            TransportError: If it cannot be reached, or not without others.
+            TransportError: If it cannot be reached, or not without others, or subscribes anew before it is sent.
         """
-        if not (self._directed and path in self._channels):
+        channel = self._channels.get(path)
+        if not (self._directed and channel):
             await self._policy.alone(path)
-        if channel := self._channels.get(path):
+        if self._channels.get(path) is not channel:
+            raise TransportError(f"ble {self._devices.address(path)}: its subscription has just changed")
+        if channel:
             await channel.send(value)
         else:
             await self._broadcast(path, value)
@@ -108,7 +115,7 @@ class Notifier:
             return False
         options = message.body[0]
         path = options["device"].value
-        if not self._policy.subscribed(path):
+        if self._devices.gone(path) or not self._policy.subscribed(path):
             self._bus.send(Message.new_error(message, REFUSED, "not connected"))
             return True
         self.forget(path)

@@ -138,8 +138,9 @@ class Security:
             return None
         address = self.address(key)
         found = [link for link in links if link.address == address]
-        if not found and len(links) == 1:
-            found = list(links)  # the kernel learns the identity address a moment before bluetoothd tells it
+        if not found:  # the kernel learns the identity address a moment before bluetoothd tells it
+            others = {self.address(path) for path in self._devices.connected if path != key}
+            found = [link for link in links if link.address not in others] if len(links) == 1 else []
         return any(link.encrypted for link in found)
 
     def paired(self, key: str) -> bool:

@@ -77,6 +77,10 @@ class Gatt(Protocol):
         """Send one notification to one central if nothing must be waited for; False: `notify` is to do it."""
         ...
 
+    def way(self, key: str) -> object:
+        """Return what notifications to a central go by: another object once it has subscribed anew."""
+        ...
+
     def disconnect(self, key: str) -> None:
         """Begin to drop the connection to a central."""
         ...
@@ -166,13 +170,19 @@ class BleLink:
     async def send(self, message: bytes) -> None:
         """Send one whole message in notifications of what the MTU carries.
 
+        A central that subscribes anew meanwhile gets no more of it: it would take the rest for the beginning of another
+        one. It asks again.
+
         Raises:
-            TransportError: If the link is gone.
+            TransportError: If the link is gone, or its subscription.
         """
         async with self._sending:
+            way = self._gatt.way(self._key)
             for piece in self._framing.split(message, fragment_size(self._mtu, self._limits.max_fragment)):
                 if self._closed:
                     raise TransportError(f"{self._peer}: disconnected")
+                if self._gatt.way(self._key) is not way:
+                    raise TransportError(f"{self._peer}: its subscription ended in the middle of a reply")
                 await self._gatt.notify(self._key, piece)
             self.counters["sent"] += 1
 

@@ -27,6 +27,7 @@ class FakeGatt:
         self.addresses = {A: "AA:00:00:00:00:01", B: "AA:00:00:00:00:02"}
         self.sent: list[tuple[str, bytes]] = []
         self.dropped: list[str] = []
+        self.ways: dict[str, object] = {}
         self.free = asyncio.Event()
         self.free.set()
 
@@ -42,6 +43,9 @@ class FakeGatt:
         if self.free.is_set():
             self.sent.append((key, value))
         return self.free.is_set()
+
+    def way(self, key: str) -> object:
+        return self.ways.get(key)
 
     def disconnect(self, key: str) -> None:
         self.dropped.append(key)
