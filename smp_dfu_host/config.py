@@ -17,7 +17,7 @@ from smp_dfu_host.errors import ConfigError
 from smp_dfu_host.geometry import PRESETS, parse_sectors
 from smp_dfu_host.group_config import FsConfig, OsConfig, SettingsConfig, ShellConfig
 from smp_dfu_host.hook_config import HookConfig
-from smp_dfu_host.sections import between, change, one_of, option, read_section
+from smp_dfu_host.sections import Check, between, change, one_of, option, read_section
 from smp_dfu_host.toml_lines import line_of
 
 
@@ -290,7 +290,7 @@ class BleConfig:
     low_latency: bool = option(True)
     """Ask centrals for a fast link after connecting and while a transfer runs (CONFIG_DESKTOP_BLE_LATENCY_ENABLE).
     Needs CAP_NET_RAW."""
-    short_interval_ms: int = option(8, between(0, 100))
+    short_interval_ms: int = option(8, Check(lambda value: value == 0 or 8 <= value <= 100, "0, or between 8 and 100"))
     """The connection interval of a fast link, rounded down to steps of 1.25 ms: 8 is 7.5 ms, the shortest; Apple's
     devices want at least 15. Afterwards 30 to 50 ms are asked for (CONFIG_BT_PERIPHERAL_PREF_MIN_INT,
     CONFIG_BT_PERIPHERAL_PREF_MAX_INT).

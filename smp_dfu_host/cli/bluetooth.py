@@ -68,6 +68,9 @@ def settings(conf: Conf, version: Version | None) -> Iterator[Check]:
     if (count := channels(conf, version)) != 1:
         found = f"[GATT] Channels = {count}: fragments can overtake each other, and `serve` refuses that"
         yield _setting(Level.BAD, found, "set [GATT] Channels = 1")
+    if (privacy := general.get("Privacy", "off")) not in ("off", "false"):
+        found = f"[General] Privacy = {privacy}: the address changes, and phones do not know the target again"
+        yield _setting(Level.ADVICE, found, "set [General] Privacy = off")
     if general.get("ReverseServiceDiscovery", "true") != "false" and gatt.get("Client", "true") != "false":
         found = "[General] ReverseServiceDiscovery = true: phones may be asked to pair by BlueZ's own reads"
         yield _setting(Level.ADVICE, found, "set [General] ReverseServiceDiscovery = false")

@@ -66,8 +66,10 @@ class _Link:
     """The last request; not repeated before `again`."""
     again: float = 0.0
     complained: bool = False
+    hurried: bool = False
+    """Low latency was asked for, and the default has not been in force since: a central may grant something between."""
     timer: Timer | None = None
-    """Runs while low latency is in force."""
+    """Runs while low latency is in force, or what a central made of it."""
 
 
 class BleLatency:
@@ -98,16 +100,17 @@ class BleLatency:
 
     def connected(self, handle: int, parameters: Parameters | None) -> None:
         """Ask for a fast link."""
-        link = self._known[handle] = _Link()
+        link = self._known[handle] = _Link(hurried=self._enabled)
         if parameters:
             self.updated(handle, parameters)
         first = self._short or MIN_INTERVAL
         self._ask(handle, link, Request(first, first, 0, TIMEOUT))
 
     def updated(self, handle: int, parameters: Parameters) -> None:
-        """Keep what is in force, whoever wanted it; as long as it is low latency, check whether that is required."""
+        """Keep what is in force, whoever wanted it; until it is the default, check whether low latency is required."""
         if link := self._known.get(handle):
             link.parameters = parameters
+            link.hurried &= not self._default(link).met_by(parameters)
             self._tell(handle, parameters)
             self._check_later(handle, link)
 
@@ -130,6 +133,7 @@ class BleLatency:
             return
         link.required = True
         if not self._is_low(link):
+            link.hurried = self._enabled
             self._ask(handle, link, self._low(link))
 
     def _check(self, handle: int) -> None:
@@ -145,7 +149,7 @@ class BleLatency:
         self._check_later(handle, link)
 
     def _check_later(self, handle: int, link: _Link) -> None:
-        if not self._is_low(link):
+        if not (self._is_low(link) or link.hurried):
             _stop(link)
         elif link.timer is None:
             link.timer = self._clock.call_later(CHECK_S, self._check, handle)

@@ -262,7 +262,8 @@ class Uploads:
             Whether they match; None if there was no `sha`. A shorter one is compared with the beginning of the hash.
 
         Raises:
-            SlotRefusal: If the boot loader would refuse the image; the slot is erased then.
+            SlotRefusal: If the boot loader would refuse the image, and no mismatch says already that it is damaged; the
+                slot is erased in both cases.
             StoreError: If the disk reports an error.
         """
         session = self._open_session()
@@ -270,8 +271,13 @@ class Uploads:
         with session.errors:
             os.fdatasync(session.slot_file)
         match = session.hash.digest().startswith(record.sha) if record.sha else None
-        if self._validate and match is not False:
-            self.check()
+        if self._validate:
+            try:
+                self.check()
+            except SlotRefusal:
+                if match is not False:
+                    raise
+                return False
         self.drop()
         sync_folder(self._store.layout.folder)
         return match

@@ -187,6 +187,11 @@ def test_main_conf_that_suits_is_silent(tmp_path: Path) -> None:
     assert settings(tmp_path, text, (5, 66)) == ""
 
 
+def test_an_address_that_changes_is_told(tmp_path: Path) -> None:
+    assert "Privacy = device" in settings(tmp_path, "[General]\nPrivacy = device\n", (5, 82))
+    assert "Privacy" not in settings(tmp_path, "[General]\nPrivacy = off\n", (5, 82))
+
+
 def test_main_conf_without_le_is_bad(tmp_path: Path) -> None:
     path = tmp_path / "main.conf"
     path.write_text("[General]\nControllerMode = bredr\n[GATT]\nExchangeMTU = 23\n")

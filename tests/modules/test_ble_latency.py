@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from smp_dfu_host.dispatch.events import BlePeerConnParamsEvent, BleSmpTransferEvent
 from smp_dfu_host.dispatch.peer import Peer
+from smp_dfu_host.errors import ConfigError
 from smp_dfu_host.modules.ble_latency import CHECK_S, DEFAULT_INTERVALS, TIMEOUT, BleLatency
 from smp_dfu_host.transport.ble.parameters import Parameters, Request, Watcher
 from tests.fakes import BLE, OTHER_BLE, Bench, FakeClock, config
@@ -235,7 +236,31 @@ def test_short_interval_is_what_the_file_says() -> None:
     rig = Rig(short_interval_ms=15)
     rig.connect()
     assert rig.take() == [Request(12, 12, 0, TIMEOUT)]
-    assert Rig(short_interval_ms=1).module._short == 6
+
+
+@pytest.mark.parametrize("value", [1, 7, 101])
+def test_an_interval_that_no_link_has_is_refused(value: int) -> None:
+    with pytest.raises(ConfigError, match=f"short_interval_ms = {value}: must be 0, or between 8 and 100"):
+        Rig(short_interval_ms=value)
+
+
+def test_a_central_that_grants_less_is_asked_for_the_default_all_the_same() -> None:
+    """15 ms, as Apple's devices choose where 7.5 were wanted: it would stay so, and the latency never be used."""
+    rig = Rig(latency=10)
+    rig.connect()
+    rig.links.encrypted.add(HANDLE)
+    rig.take()
+    rig.module.updated(HANDLE, Parameters(12, 0, TIMEOUT))
+    for _ in range(3):
+        rig.transfer()
+        rig.take()
+        rig.advance(CHECK_S - 1)
+    assert rig.take() == []
+    rig.advance(2 * CHECK_S)
+    assert rig.take()[0] == Request(24, 40, 10, TIMEOUT)
+    rig.module.updated(HANDLE, Parameters(30, 10, TIMEOUT))
+    rig.advance(10 * CHECK_S)
+    assert rig.take() == []
 
 
 def test_without_a_short_interval_only_the_latency_changes_as_on_nrf_desktop() -> None:

@@ -222,6 +222,12 @@ async def test_signals_of_others_are_not_believed(rig: Rig) -> None:
     assert (await rig.inbox.next())[0] is rig.inbox.present[0]
 
 
+async def test_an_address_that_changes_is_warned_of(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.main_conf.write_text("[General]\nPrivacy = device\n[GATT]\nChannels = 1\n")
+    await rig.online()
+    assert "Privacy is on in main.conf" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("version", "conf", "refused"),
     [
