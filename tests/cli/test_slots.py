@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -205,7 +207,28 @@ def test_store_without_an_image_that_boots_says_how_to_mend_it(cli: Cli) -> None
 
 
 MODES = ("swap-using-scratch", "overwrite-only", "swap-using-move", "swap-using-offset", "direct-xip-with-revert",
-         "direct-xip", "single-slot", "firmware-loader")  # fmt: skip
+         "direct-xip", "single-slot", "firmware-loader", "ram-load", "ram-load-with-revert",
+         "single-slot-ram-load")  # fmt: skip
+CORPUS = sorted((Path(__file__).parents[1] / "vectors" / "images" / "images").glob("*.bin"))
+"""Images that imgtool made, good and bad ones."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_every_image_is_drawn_in_every_mode(cli: Cli, mode: str) -> None:
+    assert len(CORPUS) > 50
+    cli.configure(f'{SMALL}[bootloader]\nmode = "{mode}"\n')
+    size = cli.json("slots")["slots"][-1]["size"]
+    slot = "0" if mode.startswith("single-slot") else "1"
+    dump = cli.folder / "dump.bin"
+    for path, columns, color in zip(CORPUS, cycle((80, 160)), cycle(({}, {}, {"FORCE_COLOR": "1"})), strict=False):
+        dump.write_bytes(path.read_bytes().ljust(size, b"\xff")[:size])
+        assert cli("slots", "import", slot, dump).exit_code == 0
+        result = cli("slots", columns=columns, **color)
+        assert result.exit_code == 0, path.name
+        lines = re.sub("\x1b\\[[0-9;]*m", "", result.stdout).splitlines()
+        assert max(map(cell_len, lines)) <= columns, path.name
+        assert f"slot {slot}" in result.stdout, path.name
 
 
 @pytest.mark.parametrize("mode", MODES)
