@@ -30,7 +30,7 @@ from smp_dfu_host.store.slots import SlotStore
 @click.option("--cut-all", is_flag=True,
               help="Try all cuts on a copy, boot again after each, and report; the store stays.")  # fmt: skip
 @click.option("--tear", type=click.IntRange(min=1), metavar="K",
-              help="With --cut or --cut-all: the first K bytes of that operation are still done.")  # fmt: skip
+              help="With --cut or --cut-all: the first K bytes of the operation are still done.")  # fmt: skip
 @click.option("--loader", is_flag=True,
               help="Mode firmware-loader: ask for the loader in slot 1, as a pin or the boot mode does.")  # fmt: skip
 @json_option
@@ -79,6 +79,8 @@ def _cut(store: SlotStore, number: int, tear: int, as_json: bool) -> int:
     operations = store.preview_boot().ops
     if number > operations:
         raise click.BadParameter(f"{number}: the next boot has {operations} flash operations", param_hint="--cut")
+    if tear > (size := store.operation_size(number)):
+        raise click.BadParameter(f"{tear}: operation {number} has {size} bytes", param_hint="--tear")
     try:
         store.boot(number, tear)
     except PowerCut as exc:
@@ -106,11 +108,14 @@ def _cut_all(store: SlotStore, tear: int, as_json: bool) -> int:
 
 def _cut_facts(trial: CutTrial, outcomes: list[CutOutcome]) -> Iterator[Fact]:
     yield Fact("without", _end(trial.end.ok, trial.end.stopped, str(trial.end.header and trial.end.header.version)))
-    torn = f", {trial.tear} {'byte' if trial.tear == 1 else 'bytes'} of which are still done" if trial.tear else ""
-    yield Fact("cuts", f"{trial.operations}, one before each flash operation{torn}; a boot after each")
+    yield Fact("cuts", f"{trial.operations}, one before each flash operation; a boot after each")
     if not outcomes:
         yield Fact("result", "the next boot changes nothing, so there is nothing to cut")
         return
+    if trial.tear:
+        whole = sum(each.size <= trial.tear for each in outcomes)
+        torn = f"at most {trial.tear} {'byte' if trial.tear == 1 else 'bytes'} of each operation are still done"
+        yield Fact("torn", f"{torn}; {whole or 'none'} of them {'is' if whole == 1 else 'are'} done whole")
     same = sum(not each.differs for each in outcomes)
     yield Fact("same end", f"{same}, to the byte", "green")
     if other := len(outcomes) - same:
@@ -151,6 +156,7 @@ def _cuts_json(trial: CutTrial, outcomes: list[CutOutcome]) -> dict[str, object]
         "cuts": [
             {
                 "operation": each.number,
+                "size": each.size,
                 "same": not each.differs,
                 "same_image": each.same_image,
                 "areas": list(each.differs),

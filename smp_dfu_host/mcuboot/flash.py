@@ -19,7 +19,16 @@ from smp_dfu_host.errors import SmpHostError, StoreError
 
 
 class PowerCut(SmpHostError):  # noqa: N818  (an event, more than an error)
-    """The power failed before, or in the middle of, a flash operation; the flash is as it was left."""
+    """The power failed before, or in the middle of, a flash operation; the flash is as it was left.
+
+    Args:
+        reason: In words.
+        size: Bytes of that operation, had it been done whole.
+    """
+
+    def __init__(self, reason: str, size: int = 0) -> None:
+        super().__init__(reason)
+        self.size = size
 
 
 class OutOfBounds(StoreError):  # noqa: N818  (reads as what it says)
@@ -151,7 +160,7 @@ class FlashMeter:
 
     Args:
         cut_before: The operation, counted from 1, that the power does not live to see; None: it never fails.
-        tear: How many bytes of that operation are still done.
+        tear: How many bytes of that operation are still done; all of them, if it has fewer.
         trace: Called with each operation that is carried out: `W` or `E`, area, offset, size, data (empty for `E`).
     """
 
@@ -184,10 +193,10 @@ class FlashMeter:
         """Tell whether so many operations can go unobserved: no cut falls among them, and nobody traces them."""
         return self.trace is None and (self.cut_before is None or self.ops + count < self.cut_before)
 
-    def cut(self) -> PowerCut:
-        """Return the error of the cut."""
-        torn = f", after {self.tear} of its bytes" if self.tear else ""
-        return PowerCut(f"power cut before flash operation {self.cut_before}{torn}")
+    def cut(self, size: int) -> PowerCut:
+        """Return the error of the cut; `size` bytes would have been written or erased."""
+        torn = f", after {min(self.tear, size)} of its bytes" if self.tear else ""
+        return PowerCut(f"power cut before flash operation {self.cut_before}{torn}", size)
 
 
 class FlashArea:
@@ -291,7 +300,7 @@ class FlashArea:
         meter = self.meter
         if not meter.step():
             self._change(offset, data[: meter.tear])
-            raise meter.cut()
+            raise meter.cut(size)
         if offset % self.align or size % self.align:
             meter.misaligned += 1
         if self._storage.read(offset, size) != self._erased(size):
@@ -330,7 +339,7 @@ class FlashArea:
         meter = self.meter
         if not meter.step():
             self._change(offset, self._erased(min(meter.tear, size)))
-            raise meter.cut()
+            raise meter.cut(size)
         if offset not in self._edges or offset + size not in self._edges:
             meter.misaligned += 1
         self._change(offset, self._erased(size))

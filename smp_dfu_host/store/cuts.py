@@ -19,6 +19,8 @@ class CutOutcome:
 
     number: int
     """The operation, counted from 1, that the power did not live to see."""
+    size: int
+    """How many bytes that operation writes or erases; torn behind them, it is done whole."""
     result: BootResult
     """Of the boot after the cut."""
     differs: tuple[str, ...]
@@ -41,7 +43,7 @@ class CutTrial:
     final: tuple[bytes, ...]
     """What it leaves in all flash areas."""
     tear: int
-    """How many bytes of each cut operation are still done."""
+    """How many bytes of each cut operation are still done; all of them, where it has fewer."""
 
     @classmethod
     def of(cls, store: SlotStore, tear: int = 0) -> "CutTrial":
@@ -49,7 +51,7 @@ class CutTrial:
 
         Args:
             store: Whose slots are copied.
-            tear: How many bytes of each cut operation are still done.
+            tear: How many bytes of each cut operation are still done, at most.
 
         Raises:
             StoreError: If the slots cannot be read.
@@ -74,14 +76,15 @@ class CutTrial:
         loader, areas = self.store.rehearse(self.contents, meter)
         try:
             loader.boot()
-        except PowerCut:
-            meter.cut_before = None
+        except PowerCut as exc:
+            meter.cut_before, size = None, exc.size
         else:
             raise StoreError(f"the boot ended before flash operation {number}: it does not do the same each time")
         result = loader.boot()
         pairs = [(area.name, area.read(0, area.size), end) for area, end in zip(areas.all, self.final, strict=True)]
         return CutOutcome(
             number,
+            size,
             result,
             tuple(name for name, found, end in pairs if found != end),
             sum(_difference(found, end) for _, found, end in pairs),

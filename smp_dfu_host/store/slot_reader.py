@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from smp_dfu_host.config import Config
+from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.boot import Bootloader
-from smp_dfu_host.mcuboot.flash import FlashMeter, MemoryStorage
+from smp_dfu_host.mcuboot.flash import FlashMeter, MemoryStorage, PowerCut
 from smp_dfu_host.mcuboot.options import BootResult, Mode
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.trailer import Field
@@ -171,6 +172,22 @@ class SlotReader:
         """Return what the boot loader would do; nothing is written."""
         with self._files.staged() as overlays:
             return self.bootloader(self.layout.areas(lambda slot: overlays[slot])).boot()
+
+    def operation_size(self, number: int) -> int:
+        """Return how many bytes a flash operation of the next boot writes or erases; nothing is written.
+
+        Args:
+            number: Counted from 1.
+
+        Raises:
+            StoreError: If the next boot has no such operation.
+        """
+        with self._files.staged() as overlays:
+            try:
+                self.bootloader(self.layout.areas(lambda slot: overlays[slot], FlashMeter(number))).boot()
+            except PowerCut as exc:
+                return exc.size
+        raise StoreError(f"the next boot has no flash operation {number}")
 
     def contents(self) -> tuple[bytes, ...]:
         """Return the bytes of all flash areas, as they are at one moment."""

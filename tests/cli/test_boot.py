@@ -116,6 +116,30 @@ def test_cut_beyond_the_last_operation_is_refused_and_boots_nothing(cli: Cli) ->
     assert cli.json("slots", "history") == {"boots": []}
 
 
+def test_tear_beyond_the_operation_is_refused_and_boots_nothing(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    sizes = {each["operation"]: each["size"] for each in cli.json("boot", "--cut-all")["cuts"]}
+    sector = next(number for number, size in sizes.items() if size == 4096)
+    before = {path.name: path.read_bytes() for path in cli.store.iterdir()}
+    for number, tear, size in ((sector, 99999, 4096), (sector, 4097, 4096), (1, 9999, sizes[1])):
+        result = cli("boot", "--cut", str(number), "--tear", str(tear))
+        assert result.exit_code == 2
+        assert f"{tear}: operation {number} has {size} bytes" in " ".join(result.stderr.split())
+    assert {path.name: path.read_bytes() for path in cli.store.iterdir()} == before
+    assert cli("boot", "--cut", str(sector), "--tear", "4096").exit_code == 0
+
+
+def test_operations_that_a_tear_leaves_whole_are_counted(cli: Cli) -> None:
+    cli("slots", "load", cli.image("2.0.0"))
+    cli("slots", "test")
+    cuts = cli.json("boot", "--cut-all", "--tear", "1024")["cuts"]
+    whole = sum(each["size"] <= 1024 for each in cuts)
+    assert 1 < whole < len(cuts)
+    text = " ".join(cli("boot", "--cut-all", "--tear", "1024", columns=160).stdout.split())
+    assert f"at most 1024 bytes of each operation are still done; {whole} of them are done whole" in text
+
+
 @pytest.mark.parametrize(
     "args", [["--cut", "0"], ["--tear", "1"], ["--cut", "1", "--cut-all"], ["--explain", "--cut-all"], ["--cut", "x"]]
 )
