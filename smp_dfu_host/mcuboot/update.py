@@ -16,6 +16,9 @@ from smp_dfu_host.mcuboot.swap_status import load_keys, resume
 from smp_dfu_host.mcuboot.swap_type import Flag, Magic, SwapType
 from smp_dfu_host.mcuboot.update_mode import UpdateMode
 
+CALLED_OFF = "no image is changed"
+"""What is said, with the reason, when a dependency keeps all images from being changed."""
+
 
 class UpdateFlow:
     """One boot in such a mode.
@@ -134,7 +137,7 @@ class UpdateFlow:
         for image in self._context.images:
             stays = image.swap_type in (SwapType.NONE, SwapType.FAIL)
             if reason := unmet(self._context, image, PRIMARY if stays else SECONDARY, _slot_after):
-                self._context.say(image, f"no image is changed: {reason}")
+                self._context.say(image, f"{CALLED_OFF}: {reason}")
                 for other in self._context.images:
                     other.swap_type = SwapType.NONE
                 return

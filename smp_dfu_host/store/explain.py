@@ -13,8 +13,9 @@ from pathlib import Path
 
 from smp_dfu_host.config import Config
 from smp_dfu_host.errors import StoreError
-from smp_dfu_host.mcuboot.options import BootResult
+from smp_dfu_host.mcuboot.options import BootResult, Mode
 from smp_dfu_host.mcuboot.swap_type import SwapType
+from smp_dfu_host.mcuboot.update import CALLED_OFF
 from smp_dfu_host.store.commit import STAGED
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.store.rules import NAMES, NO_ROW, Rule, the_rule
@@ -24,6 +25,8 @@ from smp_dfu_host.store.survey import SlotSurvey, present_images, survey_slots
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of the user's own is made in it)
 """Where copies are made if it is there: syncing them costs nothing."""
+LOADER = "reset, loader asked for"
+"""A reset with boot mode 1, in firmware-loader mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Outcome:
     """What would come of a request and the two resets after it."""
 
     what: str
-    """`reset`, `test` or `confirm`."""
+    """`reset`, `LOADER`, `test` or `confirm`."""
     image: int
     slot: int | None
     """Counted through all images; None: all of them."""
@@ -75,7 +78,8 @@ class Outcome:
         after = _say(second, image)
         if (now := _say(first, image)) == after:
             return f"{now}, and stays" if first.result.ok else now
-        return f"{now}; at the reset after that, unless somebody confirms: {after}"
+        unless = "" if self.what == LOADER else ", unless somebody confirms"
+        return f"{now}; at the reset after that{unless}: {after}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +131,14 @@ def explain(config: Config) -> Explanation:
         slots = [_Slot(each, listed.hash if listed else None) for each, listed in found]
         rules = _rules(base)
         requests = [request for image in rules for request in _requests(base, image)]
-        reset = Outcome("reset", 0, None, "", _boots(base))
+        resets = [Outcome("reset", 0, None, "", _boots(base))]
+        if base.options.mode is Mode.FIRMWARE_LOADER:
+            resets.append(Outcome(LOADER, 0, None, "", _boots(fresh(), loader=True)))
         others = [_try(what, slot, fresh()) for what, slot in requests]
-    step = reset.steps[0]
+    step = resets[0].steps[0]
+    rules = {image: _called_off(rule, step) for image, rule in rules.items()}
     images = tuple(ImageExplanation(image, rule, _verdicts(image, rule, slots, step)) for image, rule in rules.items())
-    return Explanation(step.result, images, (reset, *others))
+    return Explanation(step.result, images, (*resets, *others))
 
 
 @contextmanager
@@ -169,6 +176,20 @@ def _rules(store: SlotStore) -> dict[int, Rule]:
         return {image: the_rule(store.options, loader, image, areas) for image in range(store.layout.images)}
 
 
+def _called_off(rule: Rule, step: Step) -> Rule:
+    """Return the rule that decides in the end: a dependency, if one called off what the first one asks for."""
+    if not rule.asked.upgrades or rule.resumes or not (said := _dependency(step)):
+        return rule
+    who, _, wanted = said.partition(f": {CALLED_OFF}: ")
+    follows = f"{CALLED_OFF}, though {rule.name} asks for {NAMES[rule.asked]}"
+    return replace(rule, name=f"dependency of {who}", condition=wanted, follows=follows)
+
+
+def _dependency(step: Step) -> str:
+    """Return the sentence that called all updates off, `image 0: no image is changed: ...`; empty: there is none."""
+    return next((action for action in step.result.actions if f": {CALLED_OFF}: " in action), "")
+
+
 def _requests(store: SlotStore, image: int) -> Iterator[tuple[str, int]]:
     """Name what could be asked for: each image that does not run can be tested or confirmed, the others confirmed."""
     present = {slot for slot, listed in enumerate(present_images(store)) if listed}
@@ -192,12 +213,12 @@ def _try(what: str, slot: int, store: SlotStore) -> Outcome:
     return Outcome(what, image, slot, "", _boots(store))
 
 
-def _boots(store: SlotStore) -> tuple[Step, ...]:
-    return tuple(_boot(store) for _ in range(2))
+def _boots(store: SlotStore, *, loader: bool = False) -> tuple[Step, ...]:
+    return _boot(store, loader=loader), _boot(store)
 
 
-def _boot(store: SlotStore) -> Step:
-    result = store.boot()
+def _boot(store: SlotStore, *, loader: bool = False) -> Step:
+    result = store.boot(loader=loader)
     listed = present_images(store)
     running = []
     for image in range(store.layout.images):
@@ -283,14 +304,27 @@ def _reason(each: _Slot, chosen: int | None, rule: Rule, step: Step) -> str:
     if rule.asked.upgrades and chosen is not None and chosen > each.number:
         return f"the image of slot {chosen} takes its place"
     if rule.asked.upgrades:
-        return f"it was asked for, but: {'; '.join(result.actions)}"
+        return _dependency(step).removeprefix(_prefix(each, step)) or f"it was asked for, but: {_log(each, step)}"
     return "nothing asks for it" if rule.name == NO_ROW else f"nothing asks for it: {rule.short}"
 
 
 def _said(each: _Slot, step: Step) -> Iterator[str]:
     """Give what the boot loader said against the image of a slot."""
-    prefix = f"image {each.survey.image}: " if len(step.running) > 1 else ""
+    prefix = _prefix(each, step)
     for action in step.result.actions:
         about = action.startswith(prefix) and f"slot {each.number} is " in action
         if about and "is marked" not in action:
             yield action.removeprefix(prefix)
+
+
+def _log(each: _Slot, step: Step) -> str:
+    """Return what the boot loader did with the image pair of a slot."""
+    prefix = _prefix(each, step)
+    told = (action for action in step.result.actions if action.startswith(prefix))
+    plain = ("is marked", "holds a valid image", "booting version")
+    return "; ".join(action.removeprefix(prefix) for action in told if not any(part in action for part in plain))
+
+
+def _prefix(each: _Slot, step: Step) -> str:
+    """Return what sentences about the image pair of a slot begin with."""
+    return f"image {each.survey.image}: " if len(step.running) > 1 else ""

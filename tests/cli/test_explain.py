@@ -82,3 +82,15 @@ def test_slots_say_of_each_slot_whether_it_boots(cli: Cli) -> None:
     assert "next     boots: no mark asks for another image" in text
     assert "next     does not boot: nothing asks for it" in text
     assert parse({}, cli.folder).dfu.confirm_at_start
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_reset_that_asks_for_the_loader_is_among_the_dry_runs(cli: Cli, columns: int) -> None:
+    cli.configure(SMALL + '[bootloader]\nmode = "firmware-loader"\n')
+    cli("slots", "load", cli.image("2.0.0"), "--slot", "1")
+    result = cli("boot", "--explain", columns=columns)
+    assert max(map(cell_len, result.stdout.splitlines())) <= columns
+    words = "reset, loader asked for version 2.0.0 runs from slot 1; at the reset after that: version 0.0.0 runs"
+    assert words in " ".join(result.stdout.split())
+    outcomes = {each["what"]: each for each in cli.json("boot", "--explain")["outcomes"]}
+    assert [boot["slots"] for boot in outcomes["reset, loader asked for"]["boots"]] == [[1], [0]]

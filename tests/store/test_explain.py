@@ -215,8 +215,64 @@ def test_image_that_is_called_off_says_why(tmp_path: Path) -> None:
     slots.set_state(listed.hash if listed else None, confirm=True)
     found = explain(config(tmp_path, bootloader=build))
     assert boots(found) == [True, False, True, False]
-    assert found.verdict(3).why.startswith("it was asked for, but: ")
-    assert "it wants image 0 in version 9.0.0" in found.verdict(3).why
+    wants = "it wants image 0 in version 9.0.0 or later, there is 0.0.0"
+    assert found.verdict(3).why == f"no image is changed: {wants}"
+    assert found.verdict(2).why == "it stays: the image of slot 3 was asked for (permanent) and cannot have its place"
+    asked = "no image is changed, though swap type table row 2 asks for permanent"
+    assert found.rule(0).name == "swap type table, no row"
+    assert found.rule(1).text == f"dependency of image 1: {wants} -> {asked}"
+
+
+def test_image_that_another_one_calls_off_names_that_one(tmp_path: Path) -> None:
+    build = {"images": 3}
+    slots = SlotStore(config(tmp_path, bootloader=build))
+    wanting = make_image((3, 0, 0, 0), protected=[(0x40, pack("<B3xBBHI", 1, 5, 0, 0, 0))])
+    for slot, data in ((1, wanting), (5, UPDATE)):
+        slots.load(slot, data, check=False)
+        listed = slots.listed(slot)
+        slots.set_state(listed.hash if listed else None, confirm=False, slot=slot)
+    found = explain(config(tmp_path, bootloader=build))
+    wants = "it wants image 1 in version 5.0.0 or later, there is 0.0.0"
+    assert boots(found) == [True, False] * 3
+    assert found.verdict(1).why == f"no image is changed: {wants}"
+    assert found.verdict(5).why == f"image 0: no image is changed: {wants}"
+    assert found.rule(0).name == found.rule(2).name == "dependency of image 0"
+    assert found.rule(1).name == "swap type table, no row"
+
+
+def test_update_that_is_too_old_says_so_and_nothing_else(tmp_path: Path) -> None:
+    build = {"downgrade": "by-version"}
+    slots = with_update(tmp_path, bootloader=build)
+    slots.set_state(hash_of(UPDATE), confirm=True)
+    slots.boot()
+    older = image((1, 0, 0))
+    slots.load(1, older, check=False)
+    slots.set_state(hash_of(older), confirm=False)
+    why = explain(config(tmp_path, bootloader=build)).verdict(1).why
+    assert why.startswith("it was asked for, but: the update is erased: ")
+    assert "booting" not in why
+    assert "marked" not in why
+
+
+LOADER = "reset, loader asked for None"
+
+
+def test_reset_that_asks_for_the_loader_is_foretold(tmp_path: Path) -> None:
+    build = {"mode": "firmware-loader"}
+    slots = with_update(tmp_path, bootloader=build)
+    told = said(tmp_path, bootloader=build)
+    assert told["reset None"] == "version 0.0.0 runs from slot 0, and stays"
+    back = "at the reset after that: version 0.0.0 runs from slot 0"
+    assert told[LOADER] == f"version 2.0.0 runs from slot 1; {back}"
+    assert str(slots.boot(loader=True).header.version) == "2.0.0"  # type: ignore[union-attr]
+    slots.boot()
+    slots.erase(1)
+    assert said(tmp_path, bootloader=build)[LOADER] == "version 0.0.0 runs from slot 0, and stays"
+
+
+def test_loader_is_asked_for_in_no_other_mode(tmp_path: Path) -> None:
+    with_update(tmp_path)
+    assert LOADER not in said(tmp_path)
 
 
 def test_image_stays_that_an_unfit_update_was_to_replace(tmp_path: Path) -> None:
