@@ -403,7 +403,11 @@ def _check_area(flash: FlashConfig, name: str, part: str, sectors: tuple[int, ..
 
 
 def _check_bootloader(build: BootloaderConfig) -> None:
-    """Refuse options that the mode cannot have; who sets one and sees no effect would look for it elsewhere."""
+    """Refuse those below where they do nothing; who sets one and sees no effect would look for it elsewhere.
+
+    What kind of key a file holds is not known here: `encryption_sha512` beside one of another kind is refused where
+    the key is read (store/build.py).
+    """
     updates, one_slot = build.mode in UPDATE_MODES, build.mode in ONE_SLOT_MODES
     if build.encryption_bits not in (128, 256):
         name = "bootloader.encryption_bits"
@@ -414,10 +418,20 @@ def _check_bootloader(build: BootloaderConfig) -> None:
         ("bootstrap", build.bootstrap, build.bootstrap and not updates, "never fills a slot"),
         ("validate_once", build.validate_once, build.validate_once and not one_slot, "checks at every boot"),
         ("encryption_key", build.encryption_key, build.encryption_key and "xip" in build.mode, "runs what is in flash"),
+        (
+            "overwrite_fast",
+            build.overwrite_fast,
+            not build.overwrite_fast and build.mode != "overwrite-only",
+            "overwrites nothing",
+        ),
     ):
         if wrong:
             said = f"bootloader.{name} = {_said(value)}"
             raise ConfigError(f"{said}: bootloader.mode = {build.mode!r} {reason}", f"bootloader.{name}")
+    for name in ("encryption_sha512", "encryption_save_tlv"):
+        if getattr(build, name) and not build.encryption_key:
+            said = f"bootloader.{name} = true"
+            raise ConfigError(f"{said}: there is no bootloader.encryption_key", f"bootloader.{name}")
 
 
 def _said(value: object) -> str:

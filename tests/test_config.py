@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smp_dfu_host.config import Config, load, override, parse
+from smp_dfu_host.config import MODES, Config, load, override, parse
 from smp_dfu_host.errors import ConfigError
 
 
@@ -103,6 +103,18 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
             {"bootloader": {"mode": "direct-xip", "encryption_key": "k.pem"}},
             "encryption_key = '/k.pem': .* runs what is in flash",
         ),
+        (
+            {"bootloader": {"overwrite_fast": False}},
+            "overwrite_fast = false: bootloader.mode = 'swap-using-move' overwrites nothing",
+        ),
+        (
+            {"bootloader": {"encryption_save_tlv": True}},
+            "bootloader.encryption_save_tlv = true: there is no bootloader.encryption_key",
+        ),
+        (
+            {"bootloader": {"encryption_sha512": True}},
+            "bootloader.encryption_sha512 = true: there is no bootloader.encryption_key",
+        ),
         ({"bootloader": {"encryption_bits": 192}}, "bootloader.encryption_bits = 192: must be one of 128, 256"),
         ({"flash": {"sectors": 129}}, "flash.sectors = 129: must not exceed flash.max_sectors = 128"),
         ({"flash": {"sector_size": 1001}}, "flash.sector_size = 1001: must be a multiple of flash.max_align"),
@@ -185,6 +197,12 @@ def test_slots_may_be_given_once_in_pairs_or_one_by_one() -> None:
     flash = parse({"flash": {"slots": four}, "bootloader": {"images": 2}}, Path("/")).flash
     assert [len(sectors) for sectors in flash.slot_sectors(2)] == [8, 9, 4, 5]
     assert flash.scratch_sectors() == (4096,)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_options_at_their_defaults_suit_every_mode(mode: str) -> None:
+    defaults = {"overwrite_fast": True, "encryption_save_tlv": False, "encryption_sha512": False}
+    assert parse({"bootloader": {"mode": mode, **defaults}}, Path("/")).bootloader.mode == mode
 
 
 def test_scratch_is_one_sector_unless_given() -> None:

@@ -12,6 +12,7 @@ from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.encryption import DecryptionKey, load_decryption_key
 from smp_dfu_host.mcuboot.keys import HashKind, load_public_key
 from smp_dfu_host.mcuboot.options import BootOptions, Downgrade, Mode, RamRegion, SlotPair
+from smp_dfu_host.mcuboot.tlv import TlvType
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Areas
 
 K = TypeVar("K")
@@ -59,7 +60,11 @@ def _decryption(build: BootloaderConfig) -> DecryptionKey | None:
     def load(data: bytes) -> DecryptionKey:
         return read_decryption_key(data, build.encryption_bits, sha512=build.encryption_sha512)
 
-    return _key("encryption_key", build.encryption_key, load)
+    key = _key("encryption_key", build.encryption_key, load)
+    if build.encryption_sha512 and key.tlv is not TlvType.ENC_X25519_SHA512:
+        said = f"bootloader.encryption_key = {build.encryption_key} is none of X25519"
+        raise ConfigError(f"bootloader.encryption_sha512 = true: {said}", "bootloader.encryption_sha512")
+    return key
 
 
 def read_decryption_key(data: bytes, bits: int, *, sha512: bool) -> DecryptionKey:

@@ -43,7 +43,9 @@ class UpdateMachine(RuleBasedStateMachine):
     def start(self, data: st.DataObject, validate: bool, fast: bool) -> None:
         self.build = data.draw(st.sampled_from(builds_of(self.mode, self.images)))
         others = data.draw(st.sampled_from(["secondary", "any", "none"])) if self.images > 1 else "secondary"
-        build = {"mode": self.mode, "images": self.images, "overwrite_fast": fast, **BUILDS[self.build]}
+        build = {"mode": self.mode, "images": self.images, **BUILDS[self.build]}
+        if self.mode == "overwrite-only":
+            build["overwrite_fast"] = fast
         payloads = [b"factory %d" % number for number in range(self.images)]
         factories = [make(self.mode, 1, payload, build=self.build, counter=1) for payload in payloads]
         names = [f"factory{number}.bin" for number in range(self.images)]

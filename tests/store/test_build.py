@@ -81,6 +81,13 @@ def test_x25519_may_go_with_sha512(tmp_path: Path) -> None:
     assert made.decryption.tlv is TlvType.ENC_X25519_SHA512
 
 
+@pytest.mark.parametrize("name", ["ecdsa-p256", "rsa-2048", "aes128kw"])
+def test_sha512_goes_with_no_other_key(tmp_path: Path, name: str) -> None:
+    (tmp_path / "key").write_bytes(private(tmp_path, name))
+    with pytest.raises(ConfigError, match=r"bootloader\.encryption_sha512 = true: .*/key is none of X25519"):
+        options(tmp_path, encryption_key="key", encryption_sha512=True)
+
+
 def test_aes_keys_may_be_in_base64(tmp_path: Path) -> None:
     raw = private(tmp_path, "aes128kw")
     (tmp_path / "key").write_bytes(b64encode(raw) + b"\n")
