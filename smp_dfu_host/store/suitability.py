@@ -23,14 +23,28 @@ def check_geometry(layout: Layout, options: BootOptions) -> None:
     """Refuse flash that the mode cannot work with.
 
     Raises:
-        ConfigError: With the mode, and what is wrong.
+        ConfigError: With the mode, what is wrong, and the modes with updates that the flash suits.
     """
+    if wrong := _unsuitable(layout, options):
+        said = f"[flash] does not suit bootloader.mode = {options.mode.value!r}: {wrong}"
+        suited = ", ".join(mode.value for mode in Mode if mode.updates and _suits(layout, options, mode))
+        raise ConfigError(f"{said}; it suits {suited}" if suited else said)
+
+
+def _suits(layout: Layout, options: BootOptions, mode: Mode) -> bool:
+    """Tell whether the flash would suit another mode; a scratch area has one sector of the largest size."""
+    scratch = (max(map(max, layout.slot_sectors)),) if mode is Mode.SWAP_USING_SCRATCH else ()
+    return not _unsuitable(replace(layout, scratch_sectors=scratch), replace(options, mode=mode))
+
+
+def _unsuitable(layout: Layout, options: BootOptions) -> str:
+    """Return why the mode cannot work with the flash; empty: it can."""
     areas = layout.areas(lambda number: MemoryStorage(layout.blank(number)))
     loader = make_bootloader(options, areas)
     for image in range(layout.images):
         if wrong := loader.incompatible(image) or _too_small(layout, loader, image) or _torn(options, areas, image):
-            which = f"image {image}: " if layout.images > 1 else ""
-            raise ConfigError(f"[flash] does not suit bootloader.mode = {options.mode.value!r}: {which}{wrong}")
+            return f"image {image}: {wrong}" if layout.images > 1 else wrong
+    return ""
 
 
 def _too_small(layout: Layout, loader: Bootloader, image: int) -> str:

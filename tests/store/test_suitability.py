@@ -1,6 +1,7 @@
 """Flash that does not suit the mode, and odd flash that does."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,21 @@ def test_flash_that_does_not_suit_the_mode_is_refused(tmp_path: Path, mode: str,
     sections = {"flash": {"slots": flash, "max_sectors": 32}, "bootloader": {"mode": mode}}
     with pytest.raises(ConfigError, match=rf"\[flash\] does not suit bootloader\.mode = '{mode}': {reason}"):
         store(tmp_path, **sections)
+
+
+@pytest.mark.parametrize(
+    ("flash", "suited"),
+    [
+        ({"preset": "stm32h743"}, "; it suits swap-using-scratch, overwrite-only"),
+        ({"slots": ["512x16", "512x17"], "max_sectors": 32}, "; it suits swap-using-offset"),
+        ({"slots": ["512x16", "768x3"], "max_sectors": 32}, "slot 1 has 3"),
+    ],
+)
+def test_modes_that_the_flash_suits_are_named(tmp_path: Path, flash: dict[str, Any], suited: str) -> None:
+    with pytest.raises(ConfigError, match=rf"bootloader\.mode = 'swap-using-move': .*{suited}$"):
+        store(tmp_path, flash=flash)
+    for mode in suited.removeprefix("; it suits ").split(", ") if suited.startswith(";") else ():
+        assert store(tmp_path / mode, flash=flash, bootloader={"mode": mode}).boot().ok
 
 
 @pytest.mark.parametrize(
