@@ -28,7 +28,7 @@ def check_geometry(layout: Layout, options: BootOptions) -> None:
     if wrong := _unsuitable(layout, options):
         said = f"[flash] does not suit bootloader.mode = {options.mode.value!r}: {wrong}"
         suited = ", ".join(mode.value for mode in Mode if mode.updates and _suits(layout, options, mode))
-        raise ConfigError(f"{said}; it suits {suited}" if suited else said)
+        raise ConfigError(f"{said}; this flash suits {suited}" if suited else said)
 
 
 def _suits(layout: Layout, options: BootOptions, mode: Mode) -> bool:

@@ -32,15 +32,15 @@ def test_flash_that_does_not_suit_the_mode_is_refused(tmp_path: Path, mode: str,
 @pytest.mark.parametrize(
     ("flash", "suited"),
     [
-        ({"preset": "stm32h743"}, "; it suits swap-using-scratch, overwrite-only"),
-        ({"slots": ["512x16", "512x17"], "max_sectors": 32}, "; it suits swap-using-offset"),
+        ({"preset": "stm32h743"}, "; this flash suits swap-using-scratch, overwrite-only"),
+        ({"slots": ["512x16", "512x17"], "max_sectors": 32}, "; this flash suits swap-using-offset"),
         ({"slots": ["512x16", "768x3"], "max_sectors": 32}, "slot 1 has 3"),
     ],
 )
 def test_modes_that_the_flash_suits_are_named(tmp_path: Path, flash: dict[str, Any], suited: str) -> None:
     with pytest.raises(ConfigError, match=rf"bootloader\.mode = 'swap-using-move': .*{suited}$"):
         store(tmp_path, flash=flash)
-    for mode in suited.removeprefix("; it suits ").split(", ") if suited.startswith(";") else ():
+    for mode in suited.removeprefix("; this flash suits ").split(", ") if suited.startswith(";") else ():
         assert store(tmp_path / mode, flash=flash, bootloader={"mode": mode}).boot().ok
 
 
