@@ -42,11 +42,11 @@ def say_next(store: SlotStore) -> None:
     click.echo(f"next boot: {'; '.join(store.preview_boot().actions)}")
 
 
-def check_slot(store: SlotStore, slot: int) -> None:
-    """Refuse the number of a slot that does not exist.
+def check_slot(store: SlotStore, slot: int, name: str = "SLOT") -> None:
+    """Refuse the number of a slot that does not exist; `name` is that of the argument or option.
 
     Raises:
         BadParameter: Naming those that do.
     """
     if slot not in store.layout.slots:
-        raise click.BadParameter(f"{slot}: there are slots 0 to {store.layout.slots[-1]}", param_hint="SLOT")
+        raise click.BadParameter(f"{slot}: there are slots 0 to {store.layout.slots[-1]}", param_hint=name)

@@ -1,6 +1,7 @@
 """`slots`: a picture of the slots, and what may be done to them from here, under the DFU lock."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.swap_type import Magic, SwapType, TrailerState
 from smp_dfu_host.store.explain import Explanation, SlotVerdict, explain
 from smp_dfu_host.store.image_files import destinations, read_files
+from smp_dfu_host.store.incoming import Incoming
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.store.rules import NAMES, Rule
 from smp_dfu_host.store.slots import SlotStore
@@ -219,6 +221,7 @@ def erase(slot: int | None) -> None:
     """Erase SLOT; without SLOT, the slot that does not run."""
     with changing(the_config()) as store:
         chosen = store.upload_slot() if slot is None else slot
+        check_slot(store, chosen)
         store.erase(chosen)
         _say(store, f"slot {chosen} is erased")
 
@@ -232,13 +235,24 @@ def load(file: Path, slot: int | None, check: bool) -> None:
     """Put an image FILE, or the dump of a whole slot, into a slot.
 
     The rest of the slot is erased. FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the
-    phone apps take; of a package, each image goes where it belongs.
+    phone apps take; of a package, each image goes where it belongs, all of them or none.
     """
     config = the_config()
     files = read_files(file, erased=config.flash.erased)
     with changing(config) as store:
-        for chosen, each in destinations(files, slot, lambda image: free_slot(store, image), len(store.layout.slots)):
-            store.load(chosen, each.data, check=check)
+        if slot is not None:
+            check_slot(store, slot, "--slot")
+        slots, free = len(store.layout.slots), partial(free_slot, store)
+        going = destinations(files, slot, free, slots, where=str(file))
+        packed = files[0].image is not None
+        store.load_all(
+            [
+                Incoming(number, each.data, f"{file}: {each.name} for slot {number}" if packed else str(file))
+                for number, each in going
+            ],
+            check=check,
+        )
+        for chosen, each in going:
             name = file if len(files) == 1 else f"{each.name} of {file}"
             click.echo(f"slot {chosen} holds {name} now, {len(each.data)} bytes")
         say_next(store)

@@ -9,6 +9,7 @@ From the bottom up:
     fitness                     what it would refuse: validation on arrival
     factory, suitability, creation  the first image; flash that suits the mode; the first start
     history                     what the boot loader did at each boot
+    incoming                    what is to be put into a slot
     slot_files, slots           the slots as flash; `SlotStore`, what may be done with them
     admission, upload           the checks of an upload; its session
     occupancy                   one server a store

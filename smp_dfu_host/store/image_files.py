@@ -87,7 +87,7 @@ def read_one(path: Path, *, erased: int = _ERASED) -> ImageFile:
 
 
 def destinations(
-    files: Sequence[ImageFile], asked: int | None, free: Callable[[int], int], slots: int
+    files: Sequence[ImageFile], asked: int | None, free: Callable[[int], int], slots: int, *, where: str = "the package"
 ) -> list[tuple[int, ImageFile]]:
     """Return which file goes to which slot, counted through all images.
 
@@ -96,6 +96,7 @@ def destinations(
         asked: The slot that was asked for; of a package, only its image goes anywhere then.
         free: Gives the slot of an image that a new image goes to.
         slots: How many there are.
+        where: What an error calls the package.
 
     Raises:
         StoreError: If a package is for other images than there are, or has no file for a slot.
@@ -108,20 +109,20 @@ def destinations(
             continue
         if image >= slots // 2:
             there = "image 0 only" if slots == 2 else f"images 0 to {slots // 2 - 1}"
-            raise StoreError(f"the package is for an image {image}, the store has {there} ([bootloader] images)")
+            raise StoreError(f"{where} is for an image {image}, the store has {there} ([bootloader] images)")
         slot = free(image) if asked is None else asked
-        found.append((slot, _built_for(slot, [each for each in files if (each.image or 0) == image])))
+        found.append((slot, _built_for(where, slot, [each for each in files if (each.image or 0) == image])))
     if not found:
-        raise StoreError(f"the package has nothing for slot {asked}")
+        raise StoreError(f"{where} has nothing for slot {asked}")
     return found
 
 
-def _built_for(slot: int, files: list[ImageFile]) -> ImageFile:
+def _built_for(where: str, slot: int, files: list[ImageFile]) -> ImageFile:
     """Return the file for a slot: direct-xip packages have one for each; a lone one goes anywhere."""
     fit = [each for each in files if each.slot == slot % 2] if len(files) > 1 else files
     if len(fit) != 1:
         names = ", ".join(f"{each.name} (slot {each.slot})" for each in files)
-        raise StoreError(f"the package has {len(fit) or 'no'} files for slot {slot}: {names}")
+        raise StoreError(f"{where} has {len(fit) or 'no'} files for slot {slot}: {names}")
     return fit[0]
 
 

@@ -22,7 +22,7 @@ runs, and would make the bad one permanent. It can still be tested, which makes 
 list, where people can see it. An upload, erase or load of the slot forgets it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -37,7 +37,8 @@ from smp_dfu_host.store.creation import prepare
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.files import Overlay, read_file, replace_durably
 from smp_dfu_host.store.history import BootEntry
-from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
+from smp_dfu_host.store.incoming import Incoming
+from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Areas
 from smp_dfu_host.store.listing import BootType, Listed
 from smp_dfu_host.store.rules import the_rule
 from smp_dfu_host.store.schedule import check_other, find_slot, must_write
@@ -154,36 +155,36 @@ class SlotStore(SlotReader):
             raise self._no_such_slot(slot)
         with self._files.exclusive():
             self._check_free(slot)
-            self._replace(slot, self.layout.blank(slot))
+            self._replace({slot: self.layout.blank(slot)})
 
     def load(self, slot: int, data: bytes, *, check: bool = True) -> None:
-        """Put an image, or the dump of a whole slot, into a slot; the rest of the slot is erased.
+        """Put an image, or the dump of a whole slot, into a slot: `load_all` of one."""
+        self.load_all([Incoming(slot, data)], check=check)
+
+    def load_all(self, incoming: Sequence[Incoming], *, check: bool = True) -> None:
+        """Put images, or dumps of whole slots, into slots, all or none; the rest of each slot is erased.
 
         An image goes where an upload would go (`image_base`); a dump is as long as the slot and stays as it is.
 
         Args:
-            slot: Any slot that is not in use; while no image boots, any slot.
-            data: The file's bytes.
-            check: Refuse what the boot loader would refuse.
+            incoming: For one slot each; any that is not in use; while no image boots, any.
+            check: Refuse what the boot loader would refuse, each with those before it in their slots.
 
         Raises:
-            SlotRefusal: If the slot is in use, or the image is not right.
-            StoreError: If it cannot be written.
+            SlotRefusal: If a slot is in use, or an image is not right; nothing has changed then.
+            StoreError: If they cannot be written; likewise.
         """
-        if slot not in self.layout.slots:
-            raise self._no_such_slot(slot)
-        blank = self.layout.blank(slot)
-        base = self.image_base(slot) if len(data) != len(blank) else 0
-        if base + len(data) > len(blank):
-            raise SlotRefusal(Fault.TOO_LARGE, f"{len(data)} bytes, slot {slot} has {len(blank) - base}")
-        contents = blank[:base] + data + blank[base + len(data) :]
+        contents = {}
+        for each in incoming:
+            with each.naming():
+                contents[each.slot] = self._filled(each)
         if check:
-            with self.reading() as areas:
-                loaded = areas.replaced(slot, self.layout.area(slot, MemoryStorage(contents)))
-                self.fitness(loaded, slot).check()
+            self._check_fitness(incoming, contents)
         with self._files.exclusive():
-            self._check_free(slot)
-            self._replace(slot, contents)
+            for each in incoming:
+                with each.naming():
+                    self._check_free(each.slot)
+            self._replace(contents)
 
     def restore(self, slot: int, contents: bytes) -> None:
         """Put the dump of a whole slot into any slot, the running one too; nothing is checked, no server may run.
@@ -197,7 +198,7 @@ class SlotStore(SlotReader):
         if len(contents) != self.layout.size(slot):
             raise SlotRefusal(Fault.TOO_LARGE, f"{len(contents)} bytes, slot {slot} has {self.layout.size(slot)}")
         with self._files.exclusive():
-            self._replace(slot, contents)
+            self._replace({slot: contents})
 
     @contextmanager
     def writing(self, slot: int) -> Iterator[FlashArea]:
@@ -270,17 +271,41 @@ class SlotStore(SlotReader):
         fault = Fault.INVALID_SLOT if slot < self.layout.slots.stop + SLOTS_OF_IMAGE else Fault.NO_AREA
         return SlotRefusal(fault, f"slot {slot}: there are slots 0 to {self.layout.slots.stop - 1}")
 
-    def _replace(self, slot: int, contents: bytes) -> None:
-        self.close_uploads()
-        state = self.state().without_rollback(slot)
-        state = replace(state, unfinished=state.unfinished or self._tells_of_swap(slot, contents))
-        self._files.replace({self.layout.slot(slot): contents, self.layout.state: state.dump()})
+    def _filled(self, incoming: Incoming) -> bytes:
+        """Return what a slot is to hold."""
+        if incoming.slot not in self.layout.slots:
+            raise self._no_such_slot(incoming.slot)
+        return incoming.contents(self.layout.blank(incoming.slot), self.image_base(incoming.slot))
 
-    def _tells_of_swap(self, slot: int, contents: bytes) -> bool:
-        """Tell whether the boot loader would go on with an interrupted swap if that were in a slot."""
+    def _check_fitness(self, incoming: Sequence[Incoming], contents: Mapping[int, bytes]) -> None:
         with self.reading() as areas:
-            changed = areas.replaced(slot, self.layout.area(slot, MemoryStorage(contents)))
-            return the_rule(self.options, self.bootloader(changed), slot // SLOTS_OF_IMAGE, changed).cut
+            for each in incoming:
+                areas = self._with(areas, {each.slot: contents[each.slot]})
+                with each.naming():
+                    each.check_size()
+                    self.fitness(areas, each.slot).check()
+
+    def _with(self, areas: Areas, contents: Mapping[int, bytes]) -> Areas:
+        """Return the slots as they would be with other contents."""
+        for slot, data in contents.items():
+            areas = areas.replaced(slot, self.layout.area(slot, MemoryStorage(data)))
+        return areas
+
+    def _replace(self, contents: Mapping[int, bytes]) -> None:
+        self.close_uploads()
+        state = self.state()
+        for slot in contents:
+            state = state.without_rollback(slot)
+        state = replace(state, unfinished=state.unfinished or self._tells_of_swap(contents))
+        slots = {self.layout.slot(slot): data for slot, data in contents.items()}
+        self._files.replace({**slots, self.layout.state: state.dump()})
+
+    def _tells_of_swap(self, contents: Mapping[int, bytes]) -> bool:
+        """Tell whether the boot loader would go on with an interrupted swap if those were in their slots."""
+        with self.reading() as areas:
+            changed = self._with(areas, contents)
+            loader = self.bootloader(changed)
+            return any(the_rule(self.options, loader, slot // SLOTS_OF_IMAGE, changed).cut for slot in contents)
 
     def _keep(self, overlays: tuple[Overlay, ...], state: BootState, entry: BootEntry) -> None:
         """Commit the changed slots, the state and the history as one."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import zipfile
 from itertools import cycle
 from pathlib import Path
 
@@ -120,6 +121,36 @@ def test_load_of_too_much_names_size_and_limit(cli: Cli) -> None:
     result = cli("slots", "load", cli.image(size=40_000))
     assert result.exit_code == 1
     assert "32768" in result.stderr
+
+
+def test_load_of_an_empty_file_says_so(cli: Cli) -> None:
+    (cli.folder / "empty.bin").touch()
+    result = cli("slots", "load", cli.folder / "empty.bin")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("empty.bin: 0 bytes, an image has at least 32\n")
+    assert cli("slots", "load", "--no-check", cli.folder / "empty.bin").exit_code == 0
+
+
+def test_refusals_of_load_name_the_file(cli: Cli) -> None:
+    (cli.folder / "text.bin").write_text("no image, but long enough for the header of one")
+    for args, words in (
+        (["text.bin"], "text.bin: header magic is 0x"),
+        ([cli.image(size=40_000, name="large.bin").name], "large.bin: 40"),
+        ([cli.image(name="good.bin").name, "--slot", "0"], "good.bin: slot 0 is running"),
+    ):
+        result = cli("slots", "load", cli.folder / args[0], *args[1:])
+        assert result.exit_code == 1
+        assert f"{cli.folder}/{words}" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["load", "--slot", "9", "image.bin"], ["erase", "9"], ["test", "9"]])
+def test_slot_that_is_not_there_is_a_usage_error(cli: Cli, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.image()
+    monkeypatch.chdir(cli.folder)
+    result = cli("slots", *command)
+    assert result.exit_code == 2
+    assert "9: there are slots 0 to 1" in result.stderr
 
 
 def test_load_of_no_file_is_one_line(cli: Cli, tmp_path: Path) -> None:
@@ -271,6 +302,30 @@ def test_two_images_are_drawn_and_packages_fill_both(cli: Cli) -> None:
         assert words in text
     said = cli.json("slots", "diff", "1", "3")
     assert [run["match"] for run in said["runs"]] == ["same", "differs"]
+
+
+def test_package_with_a_member_that_is_refused_changes_nothing(cli: Cli) -> None:
+    cli.configure(f"{SMALL}[bootloader]\nimages = 2\n")
+    cli("slots", "load", cli.package({"app.bin": {}, "net.bin": {"image_index": "1"}}, "1.0.0"))
+    cli("slots", "test", "1")
+    path = cli.package({"app.bin": {}, "net.bin": {"image_index": "1"}}, "3.0.0")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name, broken, words in (
+        ("net.bin", members["net.bin"][:-1] + b"\x00", "hash"),
+        ("net.bin", bytes(40_000), "slot 3 has 32768"),
+        ("app.bin", b"", "0 bytes, an image has at least 32"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            for each, data in {**members, name: broken}.items():
+                archive.writestr(each, data)
+        before = {each.name: each.read_bytes() for each in cli.store.iterdir()}
+        result = cli("slots", "load", path)
+        assert result.exit_code == 1
+        assert f"package.zip: {name} for slot {1 if name == 'app.bin' else 3}: " in result.stderr
+        assert words in result.stderr
+        assert result.stdout == ""
+        assert {each.name: each.read_bytes() for each in cli.store.iterdir()} == before
 
 
 @pytest.mark.parametrize("command", [("test",), ("confirm",), ("erase",), ("export", "x.bin"), ("import", "x.bin")])

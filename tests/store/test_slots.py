@@ -11,9 +11,11 @@ from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.flash import PowerCut
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.store.faults import Fault, SlotRefusal
+from smp_dfu_host.store.incoming import Incoming
 from smp_dfu_host.store.listing import BootType, NextBoot
 from smp_dfu_host.store.slots import SlotStore
 from tests.store.builders import SECTOR, SLOT, flags, hash_of, image, slot_bytes, store
+from tests.store.test_fitness import made, wants
 
 OLD, NEW = image((1, 0, 0), b"old"), image((2, 0, 0), b"new")
 
@@ -335,3 +337,23 @@ def test_readers_beside_boots_see_one_moment(tmp_path: Path) -> None:
     thread.join()
     assert seen <= {("1.0.0", "2.0.0"), ("2.0.0", "1.0.0")}
     assert seen
+
+
+def test_images_that_want_each_other_are_loaded_together_or_not_at_all(tmp_path: Path) -> None:
+    slots = store(tmp_path, bootloader={"images": 2})
+    app, net = (made((2, 0, 0), protected=wants(other, (2, 0, 0))) for other in (1, 0))
+    broken = net[:-1] + bytes([net[-1] ^ 1])
+    before = [slot_bytes(tmp_path, slot) for slot in slots.layout.slots]
+    with pytest.raises(SlotRefusal, match=r"^net\.bin: ") as refusal:
+        slots.load_all([Incoming(1, app, "app.bin"), Incoming(3, broken, "net.bin")])
+    assert refusal.value.fault is Fault.INVALID_IMAGE
+    with refused(Fault.IN_USE):
+        slots.load_all([Incoming(1, app), Incoming(2, net)])
+    assert [slot_bytes(tmp_path, slot) for slot in slots.layout.slots] == before
+    slots.load_all([Incoming(1, app), Incoming(3, net)])
+    for slot in (1, 3):
+        listed = slots.listed(slot)
+        assert listed is not None
+        slots.set_state(listed.hash, confirm=False, slot=slot)
+    slots.boot()
+    assert versions(slots)[0] == versions(slots)[2] == "2.0.0"
