@@ -1,5 +1,6 @@
 """`slots diff`, `export`, `import`, `history`: whole slots as files, side by side, and one boot after the other."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from smp_dfu_host.store.build import boot_options
 from smp_dfu_host.store.compare import Match, Run, compare, parts_in
 from smp_dfu_host.store.fitness import image_start
 from smp_dfu_host.store.history import BootEntry
-from smp_dfu_host.store.image_files import read_dump, read_one, write_binary, write_hex
+from smp_dfu_host.store.image_files import read_dump, read_one, write_hex
 from smp_dfu_host.store.occupancy import unoccupied
+from smp_dfu_host.store.output import write_output
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.store.survey import Segment, slot_segments, survey
 
@@ -146,17 +148,27 @@ def _diff_json(sides: tuple[Side, Side], runs: tuple[Run, ...]) -> dict[str, obj
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @shared_options
 def export(slot: int, file: Path) -> None:
-    """Write SLOT to FILE, all of it. Raw bytes, or Intel HEX at its flash address if the name ends in .hex."""
+    """Write SLOT to FILE, all of it. Raw bytes, or Intel HEX at its flash address if the name ends in .hex.
+
+    A FILE that is there is replaced once all is written. None may lie in the store's folder.
+    """
     store = SlotStore(the_config())
     check_slot(store, slot)
+    _check_outside(file, store.layout.folder)
     with store.reading() as areas:
         data, address = areas[slot].read(0, areas[slot].size), areas[slot].address
     if file.suffix.lower() in HEX_SUFFIXES:
         write_hex(file, data, address)
         click.echo(f"slot {slot} is in {file}: {len(data)} bytes at {address:#x}")
     else:
-        write_binary(file, data)
+        write_output(file, data)
         click.echo(f"slot {slot} is in {file}: {len(data)} bytes")
+
+
+def _check_outside(file: Path, folder: Path) -> None:
+    """Refuse a file among the store's own."""
+    if Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
+        raise click.BadParameter(f"{file} lies in the store's folder, {folder}: choose another", param_hint="FILE")
 
 
 @click.command("import")

@@ -17,4 +17,5 @@ From the bottom up:
     rules, explain              which of MCUboot's rules decides; what a reset, a test, a confirm would do
     cuts                        the power cut at each flash operation of a boot
     image_files, judgement      raw bytes, Intel HEX, packages for the phone apps
+    output                      files that are asked for, anywhere
 """

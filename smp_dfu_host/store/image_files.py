@@ -26,6 +26,7 @@ from typing import Any
 from intelhex import IntelHex, IntelHexError
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.output import write_output
 
 SIZE_LIMIT = 256 << 20
 """Largest file that is read, in bytes; far above any slot."""
@@ -160,19 +161,7 @@ def write_hex(path: Path, data: bytes, address: int) -> None:
     text, content = io.StringIO(), IntelHex()
     content.frombytes(data, offset=address)
     content.write_hex_file(text)
-    write_binary(path, text.getvalue().encode("ascii"))
-
-
-def write_binary(path: Path, data: bytes) -> None:
-    """Write bytes as they are.
-
-    Raises:
-        StoreError: If it cannot be written.
-    """
-    try:
-        path.write_bytes(data)
-    except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror}") from exc
+    write_output(path, text.getvalue().encode("ascii"))
 
 
 def _read(path: Path) -> bytes:

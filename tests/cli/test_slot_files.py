@@ -127,6 +127,27 @@ def test_export_to_nowhere_is_one_line(cli: Cli, args: list[str], monkeypatch: p
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["slot0.bin", "state.json", "new.hex", "../store/dfu.lock"])
+def test_export_into_the_store_is_refused(cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("boot")
+    (cli.folder / "link").symlink_to("store")
+    monkeypatch.chdir(cli.folder)
+    before = {each.name: each.read_bytes() for each in cli.store.iterdir()}
+    for folder in ("store", "link", cli.store):
+        result = cli("slots", "export", "1", f"{folder}/{name}")
+        assert result.exit_code == 2
+        assert "lies in the store's folder" in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert {each.name: each.read_bytes() for each in cli.store.iterdir()} == before
+
+
+def test_export_replaces_an_older_one(cli: Cli) -> None:
+    dump = cli.folder / "dump.bin"
+    for slot in ("0", "1"):
+        assert cli("slots", "export", slot, dump).exit_code == 0
+        assert dump.read_bytes() == contents(cli, int(slot))
+
+
 @pytest.mark.parametrize("columns", [80, 160])
 def test_history_tells_each_boot(cli: Cli, columns: int) -> None:
     assert "no boot yet" in cli("slots", "history").stdout
