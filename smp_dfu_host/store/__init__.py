@@ -3,6 +3,7 @@
 From the bottom up:
 
     layout, files, commit       which files; written whole and synced; several replaced as one
+    reasons                     why one of them cannot be used, in a few words
     faults, state, upload_record    refusals by name; what outlives the process beside the slots
     listing, schedule           what an image list shows; what may be asked of it now
     build, outlook              the configured boot loader; what its next boot runs, by marks and versions

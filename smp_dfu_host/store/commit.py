@@ -27,6 +27,7 @@ from typing import BinaryIO
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.store.files import begin_writing, freed_later, naming, read_file, sync_folder
+from smp_dfu_host.store.reasons import shown
 
 MARKER = "commit"
 STAGED = ".staged"
@@ -122,5 +123,5 @@ def _names(marker: Path, listed: bytes) -> dict[str, str]:
     except ValueError as exc:
         raise StoreError(f"{marker}: not a list of names; remove it if the slots are as they should be") from exc
     if not isinstance(names, dict) or not all(isinstance(name, str) and "/" not in name for name in names.values()):
-        raise StoreError(f"{marker}: {names!r}: not a list of file names")
+        raise StoreError(f"{marker}: {shown(names)}: not a list of file names")
     return names

@@ -9,9 +9,11 @@ taken back. Appending looks at nothing but line ends: a file that somebody damag
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.options import BootResult
+from smp_dfu_host.store.reasons import UNUSABLE, reason
 
 ENTRIES = 200
 """Boots that are kept."""
@@ -76,16 +78,16 @@ def append(data: bytes | None, entry: BootEntry) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def load(data: bytes | None) -> tuple[BootEntry, ...]:
-    """Return what a file says, the oldest boot first; None (no file): nothing.
+def load(data: bytes | None, path: Path) -> tuple[BootEntry, ...]:
+    """Return what a file says, the oldest boot first; None (no file): nothing. `path` is named in errors.
 
     Raises:
         StoreError: If it is not such a file.
     """
-    return tuple(_parse(number, line) for number, line in enumerate((data or b"").splitlines(), 1))
+    return tuple(_parse(path, number, line) for number, line in enumerate((data or b"").splitlines(), 1))
 
 
-def _parse(number: int, line: bytes) -> BootEntry:
+def _parse(path: Path, number: int, line: bytes) -> BootEntry:
     try:
         table = json.loads(line)
         return BootEntry(
@@ -99,6 +101,6 @@ def _parse(number: int, line: bytes) -> BootEntry:
             operations=int(table["operations"]),
             actions=tuple(str(each) for each in table["actions"]),
         )
-    except (ValueError, KeyError, TypeError) as exc:
-        what = f"line {number} is not what this program wrote ({exc!r})"
-        raise StoreError(f"history.jsonl: {what}; remove the file to forget it") from exc
+    except UNUSABLE as exc:
+        what = f"line {number} is not what this program wrote ({reason(exc)})"
+        raise StoreError(f"{path}: {what}; remove the file to forget it") from exc

@@ -27,12 +27,15 @@ from intelhex import IntelHex, IntelHexError
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.store.output import write_output
+from smp_dfu_host.store.reasons import UNUSABLE, cut, reason, shown
 
 SIZE_LIMIT = 256 << 20
 """Largest file that is read, in bytes; far above any slot."""
 SPAN_LIMIT = 64 << 20
 """Largest range of addresses of one image, in bytes."""
 MANIFEST = "manifest.json"
+ERROR_LIMIT = 200
+"""Most characters that an error tells of a name in a package, or of what zipfile said, which may hold such names."""
 DEFAULT_SLOT = 1
 """Where a file of a package goes unless its manifest says otherwise; the number of the slot in its pair."""
 _ERASED = 0xFF
@@ -189,7 +192,9 @@ def _stretches(where: str, data: bytes) -> list[tuple[int, bytes]]:
     content = IntelHex()
     try:
         content.loadhex(io.StringIO(data.decode("ascii")))
-    except (IntelHexError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError as exc:
+        raise StoreError(f"{where}: not readable as Intel HEX: {reason(exc)}") from exc
+    except IntelHexError as exc:
         raise StoreError(f"{where}: not readable as Intel HEX: {exc}") from exc
     if not (found := content.segments()):
         raise StoreError(f"{where}: Intel HEX without any data")
@@ -216,16 +221,16 @@ def _package(path: Path, data: bytes, erased: int) -> tuple[ImageFile, ...]:
             entries = _manifest(path, _member(path, archive, MANIFEST))
             return tuple(_entry(path, archive, entry, erased) for entry in entries)
     except _UNREADABLE as exc:
-        raise StoreError(f"{path}: not readable as a ZIP package: {exc}") from exc
+        raise StoreError(f"{path}: not readable as a ZIP package: {cut(str(exc), ERROR_LIMIT)}") from exc
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         info = archive.getinfo(name)
     except KeyError as exc:
-        raise StoreError(f"{path}: no {name} in the package") from exc
+        raise StoreError(f"{path}: no {cut(name, ERROR_LIMIT)} in the package") from exc
     if info.file_size > SIZE_LIMIT:
-        raise StoreError(f"{path}: {name}: {info.file_size} bytes, limit is {SIZE_LIMIT}")
+        raise StoreError(f"{path}: {cut(name, ERROR_LIMIT)}: {info.file_size} bytes, limit is {SIZE_LIMIT}")
     return archive.read(info)
 
 
@@ -233,9 +238,9 @@ def _manifest(path: Path, data: bytes) -> list[Mapping[str, Any]]:
     try:
         entries = json.loads(data)["files"]
         if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-            raise TypeError("files must be a list of objects")  # noqa: TRY301  (joins the others)
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise StoreError(f"{path}: {MANIFEST} is not that of a firmware package: {exc!r}") from exc
+            raise TypeError
+    except UNUSABLE as exc:
+        raise StoreError(f"{path}: {MANIFEST} is not that of a firmware package: {reason(exc)}") from exc
     if not entries:
         raise StoreError(f"{path}: {MANIFEST} names no file")
     return entries
@@ -245,7 +250,8 @@ def _entry(path: Path, archive: zipfile.ZipFile, entry: Mapping[str, Any], erase
     name = entry.get("file")
     if not isinstance(name, str):
         raise StoreError(f"{path}: {MANIFEST}: an entry without a file name")
-    found = _single(f"{path}: {name}", name, _member(path, archive, name), erased)
+    data, name = _member(path, archive, name), cut(name, ERROR_LIMIT)
+    found = _single(f"{path}: {name}", name, data, erased)
     index = entry.get("image_index", entry.get("image", 0))
     image = _number(path, name, "image_index", index)
     slot = _number(path, name, "slot", entry.get("slot", DEFAULT_SLOT)) % 2
@@ -258,5 +264,5 @@ def _number(path: Path, name: str, key: str, value: object) -> int:
     except ValueError:
         number = -1
     if number < 0:
-        raise StoreError(f"{path}: {MANIFEST}: {key} of {name} is {value!r}, wanted is a number from 0 on")
+        raise StoreError(f"{path}: {MANIFEST}: {key} of {name} is {shown(value)}, wanted is a number from 0 on")
     return number

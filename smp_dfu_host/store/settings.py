@@ -15,6 +15,7 @@ from pathlib import Path
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.store.files import read_file, replace_durably
+from smp_dfu_host.store.reasons import UNUSABLE, shown
 
 FORMAT = 1
 
@@ -118,7 +119,7 @@ def _parse(data: bytes, path: Path | None) -> dict[str, bytes]:
     try:
         table = json.loads(data)
         if table["format"] != FORMAT:
-            raise StoreError(f"{path}: format {table['format']}, this program knows {FORMAT}")
+            raise StoreError(f"{path}: format {shown(table['format'])}, this program knows {FORMAT}")
         return {str(name): bytes.fromhex(value) for name, value in table["values"].items()}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
+    except UNUSABLE as exc:
         raise StoreError(f"{path}: damaged; remove it to begin with empty settings") from exc

@@ -45,7 +45,7 @@ class SlotReader:
 
     def state(self) -> BootState:
         """Return what the last run of the boot loader did."""
-        return states.load(read_file(self.layout.state))
+        return states.load(read_file(self.layout.state), self.layout.state)
 
     def running_slot(self, image: int = 0) -> int | None:
         """Return the slot that runs, or None if no image booted."""
@@ -166,7 +166,7 @@ class SlotReader:
         Raises:
             StoreError: If the file makes no sense.
         """
-        return history.load(read_file(self.layout.history))
+        return history.load(read_file(self.layout.history), self.layout.history)
 
     def preview_boot(self) -> BootResult:
         """Return what the boot loader would do; nothing is written."""

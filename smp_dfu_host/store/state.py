@@ -7,6 +7,7 @@ rolled back. Both are here, in JSON, written in the same commit as the slots tha
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.options import BootResult
@@ -14,6 +15,7 @@ from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.store import history
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.store.listing import Listed
+from smp_dfu_host.store.reasons import UNUSABLE, reason, shown
 
 FORMAT = 1
 
@@ -70,8 +72,8 @@ class BootState:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
 
 
-def load(data: bytes | None) -> BootState:
-    """Return what a file says; None (no file): a store that has never booted.
+def load(data: bytes | None, path: Path) -> BootState:
+    """Return what a file says; None (no file): a store that has never booted. `path` is named in errors.
 
     Raises:
         StoreError: If it is not such a file.
@@ -81,7 +83,7 @@ def load(data: bytes | None) -> BootState:
     try:
         table = json.loads(data)
         if table["format"] != FORMAT:
-            raise StoreError(f"state.json: format {table['format']}, this program knows {FORMAT}")
+            raise StoreError(f"{path}: format {shown(table['format'])}, this program knows {FORMAT}")
         return BootState(
             int(table["boots"]),
             str(table["time"]),
@@ -93,8 +95,8 @@ def load(data: bytes | None) -> BootState:
             tuple(int(counter) for counter in table.get("counters", ())),
             bool(table.get("unfinished", False)),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise StoreError(f"state.json: not what this program wrote ({exc!r}); remove it to forget it") from exc
+    except UNUSABLE as exc:
+        raise StoreError(f"{path}: not what this program wrote ({reason(exc)}); remove it to forget it") from exc
 
 
 def booted(before: BootState, result: BootResult, listed: Sequence[Listed | None]) -> BootState:

@@ -13,6 +13,7 @@ from smp_dfu_host.store import history
 from smp_dfu_host.store.history import ENTRIES, SIZE_LIMIT, BootEntry
 from tests.store.builders import hash_of, image, store
 
+PATH = Path("/a/history.jsonl")
 TEXTS = st.lists(st.text(max_size=20), max_size=3).map(tuple)
 ANY_ENTRY = st.builds(
     BootEntry,
@@ -34,29 +35,33 @@ def test_what_is_appended_is_loaded(entries: list[BootEntry]) -> None:
     data = None
     for entry in entries:
         data = history.append(data, entry)
-    assert history.load(data) == tuple(entries)
+    assert history.load(data, PATH) == tuple(entries)
 
 
 def test_oldest_are_dropped_by_count_and_by_size() -> None:
     data = b""
     for number in range(ENTRIES + 3):
         data = history.append(data, BootEntry(number, "", ok=True))
-    assert [entry.number for entry in history.load(data)] == list(range(3, ENTRIES + 3))
+    assert [entry.number for entry in history.load(data, PATH)] == list(range(3, ENTRIES + 3))
     for number in range(4):
         data = history.append(data, BootEntry(number, "", ok=True, actions=("x" * (SIZE_LIMIT // 3),)))
     assert len(data) <= SIZE_LIMIT
-    assert [entry.number for entry in history.load(data)] == [2, 3]
+    assert [entry.number for entry in history.load(data, PATH)] == [2, 3]
 
 
 def test_one_entry_is_kept_whatever_its_size() -> None:
     data = history.append(b"", BootEntry(1, "", ok=True, actions=("x" * SIZE_LIMIT,)))
-    assert len(history.load(data)) == 1
+    assert len(history.load(data, PATH)) == 1
 
 
-@pytest.mark.parametrize("line", [b"{}", b"[]", b"nonsense", b"\xff", b'{"number": null}'])
+@pytest.mark.parametrize(
+    "line", [b"{}", b"[]", b"nonsense", b"\xff" * 100_000, b'{"number": null}', b'{"number": 1e999}']
+)
 def test_damaged_file_is_named_and_keeps_nobody_from_booting(line: bytes) -> None:
-    with pytest.raises(StoreError, match=r"history\.jsonl: line 1"):
-        history.load(line)
+    with pytest.raises(StoreError, match=r"^/a/history\.jsonl: line 1 ") as refusal:
+        history.load(line, PATH)
+    assert len(str(refusal.value)) < 150
+    assert "Error" not in str(refusal.value)
     assert history.append(line, BootEntry(1, "", ok=True)).startswith(line)
 
 

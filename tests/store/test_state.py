@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -6,6 +7,8 @@ from hypothesis import strategies as st
 
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.store.state import BootState, load
+
+PATH = Path("/a/state.json")
 
 states = st.builds(
     BootState,
@@ -24,11 +27,11 @@ states = st.builds(
 @given(states)
 def test_load_returns_what_was_dumped(state: BootState) -> None:
     """A state survives its file."""
-    assert load(state.dump()) == state
+    assert load(state.dump(), PATH) == state
 
 
 def test_a_store_without_a_file_has_never_booted() -> None:
-    assert load(None) == BootState(boots=0, ok=True, running=(0,))
+    assert load(None, PATH) == BootState(boots=0, ok=True, running=(0,))
 
 
 def test_running_slot_is_none_if_nothing_booted() -> None:
@@ -41,11 +44,24 @@ def test_without_rollback_forgets_one_slot() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b"\xff", json.dumps({"format": 1, "boots": "x"}).encode(), b'{"format": 2}']
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff" * 100_000,
+        BootState().dump().replace(b'"boots": 0', b'"boots": 1e999'),
+        b"[" * 100_000,
+        json.dumps({"format": 1, "boots": "x"}).encode(),
+        b'{"format": 2}',
+        b'{"format": "%s"}' % bytes(100_000).hex().encode(),
+    ],
 )
 def test_another_file_is_refused_by_name(data: bytes) -> None:
-    with pytest.raises(StoreError, match=r"state\.json"):
-        load(data)
+    with pytest.raises(StoreError, match=r"^/a/state\.json: ") as refusal:
+        load(data, PATH)
+    assert len(str(refusal.value)) < 150
+    assert "Error" not in str(refusal.value)
 
 
 def test_changes_are_refused_while_a_boot_is_unfinished() -> None:
@@ -57,4 +73,4 @@ def test_changes_are_refused_while_a_boot_is_unfinished() -> None:
 def test_state_of_an_earlier_version_is_finished() -> None:
     table = json.loads(BootState(unfinished=True).dump())
     del table["unfinished"], table["counters"]
-    assert load(json.dumps(table).encode()) == BootState()
+    assert load(json.dumps(table).encode(), PATH) == BootState()
