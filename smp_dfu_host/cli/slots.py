@@ -18,7 +18,7 @@ from smp_dfu_host.config import Config
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.swap_type import Magic, SwapType, TrailerState
 from smp_dfu_host.store.explain import Explanation, SlotVerdict, explain
-from smp_dfu_host.store.image_files import destinations, read_files
+from smp_dfu_host.store.image_files import ImageFile, destinations, read_files
 from smp_dfu_host.store.incoming import Incoming
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.store.rules import NAMES, Rule
@@ -236,6 +236,7 @@ def load(file: Path, slot: int | None, check: bool) -> None:
 
     The rest of the slot is erased. FILE is raw bytes, Intel HEX, or the package (.zip with manifest.json) that the
     phone apps take; of a package, each image goes where it belongs, all of them or none.
+    A .hex with the address of another slot is refused where images run in place (direct-xip).
     """
     config = the_config()
     files = read_files(file, erased=config.flash.erased)
@@ -244,18 +245,16 @@ def load(file: Path, slot: int | None, check: bool) -> None:
             check_slot(store, slot, "--slot")
         slots, free = len(store.layout.slots), partial(free_slot, store)
         going = destinations(files, slot, free, slots, where=str(file))
-        packed = files[0].image is not None
-        store.load_all(
-            [
-                Incoming(number, each.data, f"{file}: {each.name} for slot {number}" if packed else str(file))
-                for number, each in going
-            ],
-            check=check,
-        )
+        store.load_all([_incoming(file, number, each) for number, each in going], check=check)
         for chosen, each in going:
             name = file if len(files) == 1 else f"{each.name} of {file}"
             click.echo(f"slot {chosen} holds {name} now, {len(each.data)} bytes")
         say_next(store)
+
+
+def _incoming(file: Path, slot: int, each: ImageFile) -> Incoming:
+    name = str(file) if each.image is None else f"{file}: {each.name} for slot {slot}"
+    return Incoming(slot, each.data, name, each.address)
 
 
 def free_slot(store: SlotStore, image: int) -> int:

@@ -44,6 +44,11 @@ class Mode(Enum):
         return self in (Mode.RAM_LOAD, Mode.RAM_LOAD_WITH_REVERT, Mode.SINGLE_SLOT_RAM_LOAD)
 
     @property
+    def in_place(self) -> bool:
+        """Whether an image runs in the slot that it was put into, and so has to be linked for that one."""
+        return not (self.updates or self.loads)
+
+    @property
     def forgets(self) -> bool:
         """Whether a picked image that is not confirmed before the next boot is erased."""
         return self in (Mode.DIRECT_XIP_WITH_REVERT, Mode.RAM_LOAD_WITH_REVERT)

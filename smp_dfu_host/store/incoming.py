@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from smp_dfu_host.mcuboot.image import ImageHeader
 from smp_dfu_host.store.faults import Fault, SlotRefusal
+from smp_dfu_host.store.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class Incoming:
     data: bytes
     name: str = ""
     """What a refusal names; empty: nothing."""
+
+    address: int | None = None
+    """Flash address that the file gives its first byte; None: none."""
 
     @contextmanager
     def naming(self) -> Iterator[None]:
@@ -36,6 +40,23 @@ class Incoming:
         """
         if (size := len(self.data)) < ImageHeader.SIZE:
             raise SlotRefusal(Fault.BAD_HEADER, f"{size} bytes, an image has at least {ImageHeader.SIZE}")
+
+    def check_place(self, layout: Layout) -> None:
+        """Refuse what lies in another slot by its address, for modes in which images run in place.
+
+        An address outside of all slots says nothing: the slots may be laid out otherwise than those of the device.
+
+        Raises:
+            SlotRefusal: If it does.
+        """
+        if self.address is None:
+            return
+        for slot in layout.slots:
+            start = layout.slot_address(slot)
+            if slot != self.slot and start <= self.address < start + layout.size(slot):
+                place = f"address 0x{self.address:x} is in slot {slot}, slot {self.slot} is at"
+                where = f"{place} 0x{layout.slot_address(self.slot):x}"
+                raise SlotRefusal(Fault.BAD_ADDRESS, f"{where}, and images run where they lie")
 
     def contents(self, blank: bytes, base: int) -> bytes:
         """Return the slot with this in it; a dump is as long as the slot, and stays as it is.

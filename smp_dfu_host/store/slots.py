@@ -283,6 +283,8 @@ class SlotStore(SlotReader):
                 areas = self._with(areas, {each.slot: contents[each.slot]})
                 with each.naming():
                     each.check_size()
+                    if self.options.mode.in_place:
+                        each.check_place(self.layout)
                     self.fitness(areas, each.slot).check()
 
     def _with(self, areas: Areas, contents: Mapping[int, bytes]) -> Areas:

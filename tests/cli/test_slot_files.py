@@ -182,6 +182,28 @@ def test_load_takes_intel_hex(cli: Cli) -> None:
     assert cli.json("slots")["slots"][1]["version"] == "2.0.0"
 
 
+@pytest.mark.parametrize("mode", ["direct-xip", "direct-xip-with-revert"])
+def test_hex_for_another_slot_is_refused_where_images_run_in_place(cli: Cli, mode: str) -> None:
+    cli.configure(f'{SMALL}address = 0x10000\n[bootloader]\nmode = "{mode}"\n')
+    path = cli.folder / "image.hex"
+    for address, status in ((0x10000, 1), (0x17000, 1), (0x18000, 0), (0xFFF0, 0), (0x80000, 0)):
+        write_hex(path, cli.image("2.0.0").read_bytes(), address)
+        result = cli("slots", "load", path)
+        assert result.exit_code == status
+        if status:
+            words = f"image.hex: address {address:#x} is in slot 0, slot 1 is at 0x18000, and images run where they lie"
+            assert words in result.stderr
+            assert cli("slots", "load", "--no-check", path).exit_code == 0
+
+
+@pytest.mark.parametrize("mode", ["swap-using-move", "swap-using-scratch", "swap-using-offset", "overwrite-only"])
+def test_hex_for_slot_0_goes_into_slot_1_where_it_is_moved(cli: Cli, mode: str) -> None:
+    cli.configure(f'{SMALL}address = 0x10000\n[bootloader]\nmode = "{mode}"\n')
+    path = cli.folder / "image.hex"
+    write_hex(path, cli.image("2.0.0").read_bytes(), 0x10000)
+    assert cli("slots", "load", path).exit_code == 0
+
+
 def test_load_takes_the_package_of_the_phone_apps(cli: Cli) -> None:
     result = cli("slots", "load", cli.package({"app.bin": {"image_index": "0", "slot": "3"}}))
     assert result.exit_code == 0
