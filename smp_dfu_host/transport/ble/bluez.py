@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 """Between attempts to register again."""
+UNFIT_S = 10.0
+"""Between looks at a bluetoothd that is not to be served, or whose version could not be told in time."""
 
 
 class BlueZ:
@@ -87,6 +89,7 @@ class BlueZ:
         self._outdated = asyncio.Event()
         self._asked = ""
         self._fit = True
+        self._told = ""
 
     @classmethod
     async def open(
@@ -334,7 +337,11 @@ class BlueZ:
             log.warning("%s; trying again in %g s", exc, RETRY_S)
             asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
         except TransportError as exc:
-            log.error("%s", exc)  # noqa: TRY400  (no fault of the code; until bluetoothd is started again)
+            self._asked = ""
+            if self._told != (told := str(exc)):
+                self._told = told
+                log.error("%s", exc)  # noqa: TRY400  (no fault of the code)
+            asyncio.get_running_loop().call_later(UNFIT_S, self._wake.set)
 
     async def _settle(self) -> None:
         async with self._settling:
@@ -349,13 +356,14 @@ class BlueZ:
         """Say whether this bluetoothd can promise what the one could for which all was made.
 
         Raises:
-            TransportError: If it does not keep the order: once for each bluetoothd, nothing is registered with it.
+            TransportError: If it does not keep the order; nothing is registered with it.
         """
         if (owner := self._devices.owner) != self._asked:
             self._asked, self._fit = owner, False
             self._fit = await abilities(self._bus) == self._able
             if not self._fit:
                 self._outdated.set()
+            self._told = ""
         return self._fit
 
     async def _register(self) -> None:
