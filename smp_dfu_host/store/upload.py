@@ -262,8 +262,8 @@ class Uploads:
             Whether they match; None if there was no `sha`. A shorter one is compared with the beginning of the hash.
 
         Raises:
-            SlotRefusal: If the boot loader would refuse the image, and no mismatch says already that it is damaged; the
-                slot is erased in both cases.
+            SlotRefusal: If the boot loader would refuse the image; the slot is erased then. A mismatch is told and not
+                refused, as Zephyr does it: the client knows that it has to begin again.
             StoreError: If the disk reports an error.
         """
         session = self._open_session()
@@ -271,13 +271,8 @@ class Uploads:
         with session.errors:
             os.fdatasync(session.slot_file)
         match = session.hash.digest().startswith(record.sha) if record.sha else None
-        if self._validate:
-            try:
-                self.check()
-            except SlotRefusal:
-                if match is not False:
-                    raise
-                return False
+        if self._validate and match is not False:
+            self.check()
         self.drop()
         sync_folder(self._store.layout.folder)
         return match
