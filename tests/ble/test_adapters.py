@@ -60,7 +60,7 @@ async def test_a_target_that_was_killed_is_followed_by_the_next(
         async with running(config):
             async with asyncio.timeout(EMULATED_S):
                 await central.closed.wait()
-            async with await RawCentral(CENTRAL).connect(SERVER) as again:
+            async with await RawCentral(CENTRAL).connect(SERVER, EMULATED_S) as again:
                 assert await again.discover() == handles
                 await again.setup()
                 await again.send(HELLO)
