@@ -15,7 +15,8 @@ from smp_dfu_host.transport.ble.bluez_gatt import SERVICE_HANDLE, VALUE_HANDLE
 from smp_dfu_host.transport.ble.hci_connections import HciConnections
 from tests.transport.ble.rig import HELLO, Rig, message, until
 
-LARGE = message(bytes(range(256)) * 9)
+LARGE = message(bytes(60_000))
+"""Hundreds of notifications: it is under way for a while."""
 
 
 def configure(rig: Rig, **options: object) -> None:
@@ -226,7 +227,7 @@ async def test_nor_by_another_way_once_its_socket_has_closed(rig: Rig) -> None:
     path = await admitted(rig, 1)
     link = rig.inbox.present[0]
     sock = await rig.daemon.subscribe(path)
-    sending = asyncio.create_task(link.send(message(bytes(60_000))))
+    sending = asyncio.create_task(link.send(LARGE))
     assert await asyncio.get_running_loop().sock_recv(sock, 600)
     sock.close()
     with pytest.raises(TransportError):
