@@ -33,6 +33,8 @@ class EventGroup(IntEnum):
 class Event(IntEnum):
     """What handlers can be told of: number, the name in the configuration, the data's type, may refuse, when."""
 
+    __hash__ = int.__hash__  # Enum's is by name, and slow: handlers are looked up by event for every request
+
     label: str
     """The name in the configuration."""
     data: str

@@ -11,7 +11,8 @@ from smp_dfu_host.config import Config, parse
 from smp_dfu_host.dispatch.events import EventManager
 from smp_dfu_host.dispatch.hooks import Hooks
 from smp_dfu_host.dispatch.lock import DfuLock
-from smp_dfu_host.dispatch.peer import Peer
+from smp_dfu_host.dispatch.peer import Link, Peer
+from smp_dfu_host.dispatch.router import Router
 from smp_dfu_host.dispatch.services import ResetRequest, Services
 from smp_dfu_host.dispatch.stats import Statistics
 from smp_dfu_host.errors import StoreError, TransportError
@@ -183,3 +184,12 @@ def at_once(coroutine: Coroutine[Any, Any, None]) -> None:
         return
     coroutine.close()
     raise AssertionError("it waits for something")
+
+
+async def answers(router: Router, link: Link, packet: bytes) -> list[bytes]:
+    """Return the replies to a packet."""
+    replies, offset = list[bytes](), 0
+    while offset < len(packet):
+        reply, offset = await router.answer(link, packet, offset)
+        replies += [] if reply is None else [reply]
+    return replies

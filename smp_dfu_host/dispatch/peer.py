@@ -71,9 +71,13 @@ class Inbox(Protocol):
         ...
 
     async def put(self, link: Link, packet: bytes) -> None:
-        """Queue one packet of whole messages; wait while the queue is full (streams: back-pressure)."""
+        """Take one packet of whole messages; wait while the queue is full (streams: back-pressure)."""
+        ...
+
+    def put_now(self, link: Link, packet: bytes) -> bool:
+        """Take one packet if nothing must be waited for; False: `put` is to be called with it next."""
         ...
 
     def offer(self, link: Link, packet: bytes) -> bool:
-        """Queue one packet if there is room; False when it was dropped and counted (datagrams)."""
+        """Take one packet if there is room; False when it was dropped and counted (datagrams)."""
         ...

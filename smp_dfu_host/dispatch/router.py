@@ -13,7 +13,6 @@ Every request gets exactly one reply. One that is a bare `rc` ends the packet: r
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from smp_dfu_host.dispatch.group import Context, Group
 from smp_dfu_host.dispatch.hooks import CommandDone, CommandReceived, Event, Hooks
@@ -27,15 +26,6 @@ from smp_dfu_host.wire.message import Request, encode_reply, request_at
 log = logging.getLogger(__name__)
 
 
-class Reply(NamedTuple):
-    """The answer to one request."""
-
-    message: bytes
-    """Header and payload."""
-    stops: bool
-    """True if the rest of the packet is not served."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Command:
     """One row of the table with its method."""
@@ -43,43 +33,6 @@ class _Command:
     group: Group
     body: type[Body] | None
     method: Callable[..., Awaitable[Body | Mapping[str, object]]]
-
-
-class Replies:
-    """The replies to the requests of one packet; what ends a packet early is decided here.
-
-    Unlike a generator it can be left and come back to, without anything to clean up.
-    """
-
-    __slots__ = ("_link", "_offset", "_packet", "_router")
-
-    def __init__(self, router: "Router", link: Link, packet: bytes) -> None:
-        self._router = router
-        self._link = link
-        self._packet = packet
-        self._offset = 0
-
-    @property
-    def done(self) -> bool:
-        """True once nothing of the packet is left."""
-        return self._offset >= len(self._packet)
-
-    def __aiter__(self) -> "Replies":
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self.done:
-            raise StopAsyncIteration
-        try:
-            request, self._offset = request_at(self._packet, self._offset)
-        except WireError as exc:
-            self._offset = len(self._packet)
-            self._router.ignore(self._link, exc)
-            raise StopAsyncIteration from None
-        reply = await self._router.serve(self._link, request)
-        if reply.stops:
-            self._offset = len(self._packet)
-        return reply.message
 
 
 class Router:
@@ -103,19 +56,22 @@ class Router:
                     command = _Command(group, row.body, getattr(group, row.method))
                     self._table[group.id, row.command, row.op] = command
 
-    def respond(self, link: Link, packet: bytes) -> Replies:
-        """Return the replies to one packet, one for each request in order; each is made when it is asked for."""
-        return Replies(self, link, packet)
+    async def answer(self, link: Link, packet: bytes, offset: int) -> tuple[bytes | None, int]:
+        """Serve the request that begins at an offset of a packet; whatever happens, there is a reply.
 
-    def ignore(self, link: Link, exc: WireError) -> None:
-        """Count and log bytes that hold no header; they are never answered."""
-        self._counters["short"] += 1
-        log.info("%s: %s; ignored", link.peer, exc)
-
-    async def serve(self, link: Link, request: Request) -> Reply:
-        """Serve one request; whatever happens, there is a reply."""
+        Returns:
+            The reply and the offset of the next request, the packet's end if no other is served. Bytes that hold no
+            header are never answered: None.
+        """
+        try:
+            request, behind = request_at(packet, offset)
+        except WireError as exc:
+            self._counters["short"] += 1
+            log.info("%s: %s; ignored", link.peer, exc)
+            return None, len(packet)
         self._counters["requests"] += 1
-        context = Context(link, request.header, request.payload, self.groups)
+        header = request.header
+        context = Context(link, header, request.payload, self.groups)
         command = None
         rc = int(Rc.OK)
         try:
@@ -125,12 +81,12 @@ class Router:
             rc, payload = self._refused(context, refusal)
         except Exception:  # a fault of ours costs the client one answer, not the server
             self._counters["failures"] += 1
-            log.exception("%s: %s failed", link.peer, request.header)
+            log.exception("%s: %s failed", link.peer, header)
             rc, payload = Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
         if command is not None and self._hooks.heard(Event.CMD_DONE):
             await self._done(context, rc)
         self._counters["replies"] += 1
-        return Reply(encode_reply(request.header, payload), rc != Rc.OK)
+        return encode_reply(header, payload), len(packet) if rc else behind
 
     def _find(self, request: Request) -> _Command:
         if request.fault is not None:

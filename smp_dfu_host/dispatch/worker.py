@@ -3,10 +3,12 @@
     transports ─► put / offer ─► queue ─► Router ─► link.send_now, or outbox of the link ─► link.send
                   (packets)               (one)                    (one task each while it holds something)
 
-Handlers therefore need no locks, as on Zephyr's work queue. Replies that a link does not take at once wait in an
-outbox of its own, whole and in order, so that a slow peer costs only itself: while its outbox is full, its requests
-rest, its `put` waits and its `offer` is refused, and all others are served. What belongs to a link that has closed is
-forgotten.
+Handlers therefore need no locks, as on Zephyr's work queue. A packet that finds nothing before it does not queue: it is
+served where it comes in, and what has to wait meanwhile is left to the worker's task.
+
+Replies that a link does not take at once wait in an outbox of its own, whole and in order, so that a slow peer costs
+only itself: while its outbox is full, its requests rest, its `put` waits and its `offer` is refused, and all others are
+served. What belongs to a link that has closed is forgotten.
 """
 
 import asyncio
@@ -15,9 +17,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from smp_dfu_host.dispatch.begun import Begun, begin
 from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
 from smp_dfu_host.dispatch.peer import Link
-from smp_dfu_host.dispatch.router import Replies, Router
+from smp_dfu_host.dispatch.router import Router
 from smp_dfu_host.dispatch.stats import Counters, Statistics
 from smp_dfu_host.errors import TransportError
 
@@ -40,7 +43,7 @@ DRAIN_S = 1.0
 class _Lane:
     """What is under way for one link."""
 
-    __slots__ = ("link", "outbox", "packets", "replies", "resting", "sender", "traffic")
+    __slots__ = ("forgotten", "interrupted", "link", "outbox", "packets", "resting", "sender", "traffic")
 
     def __init__(self, link: Link, traffic: Counters) -> None:
         self.link = link
@@ -48,10 +51,12 @@ class _Lane:
         """The counters of its transport: packets that came, messages that went."""
         self.packets: deque[bytes] = deque()
         """Packets to serve, the first one first."""
-        self.replies: Replies | None = None
-        """What is still to come for the packet that a full outbox has interrupted."""
+        self.interrupted: tuple[bytes, int] | None = None
+        """The packet that a full outbox has interrupted, and the offset of its next request."""
         self.resting = 0
         """Turns that this lane has given up until its outbox has room."""
+        self.forgotten = False
+        """True once nobody wants its replies any more."""
         self.outbox: deque[bytes] = deque()
         self.sender: asyncio.Task[None] | None = None
 
@@ -63,8 +68,13 @@ class _Lane:
     def forget_requests(self) -> None:
         """Forget what was to be served; replies that are made still go out."""
         self.packets.clear()
-        self.replies = None
+        self.interrupted = None
         self.resting = 0
+
+    def next(self) -> tuple[bytes, int]:
+        """Take what is to be served next: a packet, and the offset of the request to go on with."""
+        interrupted, self.interrupted = self.interrupted, None
+        return interrupted or (self.packets.popleft(), 0)
 
 
 class Worker:
@@ -89,6 +99,11 @@ class Worker:
         self._lanes: dict[int, _Lane] = {}
         """By link, from its first packet until it is gone."""
         self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
+        """Wakes the task that has nothing to do; None: it is at work, or about to be."""
+        self._begun: Begun | None = None
+        """What the task is to go on with before anything else."""
         self._serving = False
         self._pausing = asyncio.Lock()
         self._senders: asyncio.TaskGroup | None = None
@@ -112,43 +127,46 @@ class Worker:
             self._events.submit(PeerLeft(link.peer))
 
     async def put(self, link: Link, packet: bytes) -> None:
-        """Queue one packet; wait while the queue, the link's share of it or its outbox is full.
+        """Take one packet; wait while the queue, the link's share of it or its outbox is full.
 
         Returns at once if the link closes.
         """
-        while not link.closed:
-            lane = self._lane(link)
-            if self._has_room(lane, STREAM_SHARE):
-                self._queue(lane, packet)
-                return
+        while not link.closed and not self.put_now(link, packet):
             await self._change()
 
+    def put_now(self, link: Link, packet: bytes) -> bool:
+        """Take one packet if nothing must be waited for; False: `put` is to be called with it next."""
+        return self._take(link, packet, STREAM_SHARE)
+
     def offer(self, link: Link, packet: bytes) -> bool:
-        """Queue one packet if there is room; False when it was dropped and counted."""
-        lane = self._lane(link)
-        if not self._has_room(lane, self._queue_size):
-            self._counters["dropped"] += 1
-            log.debug("%s: packet of %s bytes dropped, the queue is full", link.peer, len(packet))
-            return False
-        self._queue(lane, packet)
-        return True
+        """Take one packet if there is room; False when it was dropped and counted."""
+        if self._take(link, packet, self._queue_size):
+            return True
+        self._counters["dropped"] += 1
+        log.debug("%s: packet of %s bytes dropped, the queue is full", link.peer, len(packet))
+        return False
 
     async def run(self) -> None:
         """Serve until cancelled; leaves no task behind."""
+        self._task = asyncio.current_task()
         try:
             async with asyncio.TaskGroup() as self._senders:
                 now = asyncio.get_running_loop().time
                 began = now()
                 while True:
-                    while not self._turns or self._pausing.locked():
-                        await self._change()
+                    if self._begun is not None:
+                        begun, self._begun = self._begun, None
+                        await begun
+                    elif self._turns and not self._pausing.locked():
+                        await self._serve_next()
+                    else:
+                        await self._wanted()
                         began = now()
-                    await self._serve()
                     if now() - began >= TURN_S:  # a handler that waits for nothing must not keep the others waiting
                         await asyncio.sleep(0)
                         began = now()
         finally:
-            self._senders = None
+            self._senders = self._task = None
             self.clear()
 
     @asynccontextmanager
@@ -170,7 +188,8 @@ class Worker:
                 yield
             finally:
                 self.clear()
-                self._stir()  # those who wait get their turn when the pause is over
+                self._rouse()  # those who wait get their turn when the pause is over
+                self._stir()
 
     async def drained(self) -> None:
         """Wait until every reply that was made has been sent or lost; who must not wait for ever sets a timeout."""
@@ -187,18 +206,52 @@ class Worker:
             lane = self._lanes[id(link)] = _Lane(link, self._traffic(link))
         return lane
 
-    def _has_room(self, lane: _Lane, share: int) -> bool:
-        return len(self._turns) < self._queue_size and len(lane.packets) < share and not lane.full
-
-    def _queue(self, lane: _Lane, packet: bytes) -> None:
+    def _take(self, link: Link, packet: bytes, share: int) -> bool:
+        """Serve or queue one packet if there is room, and the link has less than its share of it."""
+        lane = self._lane(link)
+        if len(self._turns) >= self._queue_size or len(lane.packets) >= share or lane.full:
+            return False
+        self._counters["packets"] += 1
+        traffic = lane.traffic
+        traffic["rx"] += 1
+        traffic["rx_bytes"] += len(packet)
+        if self._begin(lane, packet):
+            return True
         lane.packets.append(packet)
         self._turns.append(lane)
         if len(self._turns) > self._most:
             self._most = len(self._turns)
-        self._counters["packets"] += 1
-        lane.traffic["rx"] += 1
-        lane.traffic["rx_bytes"] += len(packet)
-        self._stir()
+        self._rouse()
+        return True
+
+    def _begin(self, lane: _Lane, packet: bytes) -> bool:
+        """Begin to serve a packet here and now, if none is before it and no task runs; return whether that was done."""
+        if self._task is None or self._idle is None or self._turns or lane.resting or lane.link.closed:
+            return False
+        if self._pausing.locked() or asyncio.current_task() is not None:
+            return False
+        self._begun = begin(self._serve(lane, packet, 0), self._task)
+        if self._begun is not None:
+            self._rouse()
+        return True
+
+    async def _wanted(self) -> None:
+        """Wait until the task has something to do."""
+        self._idle = asyncio.get_running_loop().create_future()
+        try:
+            await self._idle
+        except asyncio.CancelledError:
+            if self._begun is None:
+                raise
+            self._begun.cancel()  # it has taken itself for the task already, and has set itself a time limit, say
+        finally:
+            self._idle = None
+
+    def _rouse(self) -> None:
+        """Wake the task."""
+        idle, self._idle = self._idle, None
+        if idle is not None and not idle.done():
+            idle.set_result(None)
 
     async def _change(self) -> None:
         """Wait until something was queued, served, sent or forgotten."""
@@ -214,35 +267,35 @@ class Worker:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    async def _serve(self) -> None:
+    async def _serve_next(self) -> None:
         """Serve the next packet, or what is left of one, of the lane whose turn it is."""
         lane = self._turns.popleft()
-        self._stir()
         if lane.link.closed:
             self._forget(lane)
         elif lane.full:
             lane.resting += 1
-        else:
-            self._serving = True
-            try:
-                await self._serve_packet(lane)
-            finally:
-                self._serving = False
             self._stir()
+        else:
+            self._stir()
+            await self._serve(lane, *lane.next())
 
-    async def _serve_packet(self, lane: _Lane) -> None:
-        if (replies := lane.replies) is None:
-            replies = lane.replies = self._router.respond(lane.link, lane.packets.popleft())
-        async for message in replies:
-            if self._lanes.get(id(lane.link)) is not lane:
-                return  # forgotten in the meantime
-            self._send(lane, message)
-            if replies.done:
-                break
-            if lane.full:
-                lane.resting += 1
-                return
-        lane.replies = None
+    async def _serve(self, lane: _Lane, packet: bytes, offset: int) -> None:
+        """Serve a packet's requests from that offset on, as long as the outbox has room for replies."""
+        self._serving = True
+        try:
+            while offset < len(packet):
+                if lane.full:
+                    lane.interrupted = packet, offset
+                    lane.resting += 1
+                    break
+                message, offset = await self._router.answer(lane.link, packet, offset)
+                if lane.forgotten:
+                    break
+                if message is not None:
+                    self._send(lane, message)
+        finally:
+            self._serving = False
+            self._stir()
 
     def _traffic(self, link: Link) -> Counters:
         """Return the counters of a link's transport."""
@@ -290,10 +343,12 @@ class Worker:
         if lane.resting and not lane.full:
             self._turns.extend([lane] * lane.resting)
             lane.resting = 0
+            self._rouse()
         self._stir()
 
     def _forget(self, lane: _Lane) -> None:
         self._counters["lost"] += len(lane.outbox)
+        lane.forgotten = True
         lane.forget_requests()
         lane.outbox.clear()
         if lane.sender is not None:

@@ -33,7 +33,7 @@ from smp_dfu_host.store.admission import Chunk, Step
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE
 from smp_dfu_host.store.listing import SlotView
-from smp_dfu_host.store.upload import Progress, Uploads
+from smp_dfu_host.store.upload import Uploads
 from smp_dfu_host.wire.body import Body, Uint32
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class ImageGroup(Group):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._store = services.store
+        self._heard = services.hooks.heard
         config = services.config.image
         self._check_upload, self._frugal = config.check_upload, config.frugal_list
         self._direct = config.direct_upload
@@ -130,8 +131,8 @@ class ImageGroup(Group):
     @write(1, Upload)
     async def upload(self, context: Context, request: Upload) -> Body:
         """Take a part of an image, or say where to go on."""
-        size, image = _given(request.len), request.image
-        chunk = Chunk(_given(request.off), request.data, size, request.sha, image, request.upgrade)
+        off, size = _given(request.off), _given(request.len)
+        chunk = Chunk(off, request.data, size, request.sha, request.image, request.upgrade)
         try:
             with _INSPECTING:
                 step = self._uploads.inspect(chunk, self.services.lock.counter)
@@ -207,7 +208,8 @@ class ImageGroup(Group):
         """Write a part that passed the checks; tell what becomes of it."""
         status = UploadStatus.START if step.first else UploadStatus.ONGOING
         try:
-            await self._ask(context, request, step)
+            if self._heard(Event.IMG_DFU_CHUNK):
+                await self._ask(context, request, step)
             with _WRITING:
                 if step.first and await self._begin(context, step):
                     status = UploadStatus.COMPLETE
@@ -218,12 +220,11 @@ class ImageGroup(Group):
             await self._stop(context, failed)
             raise
         finally:
-            await self._tell(Event.CMD_STATUS, CommandStatus, GROUP, UPLOAD, status)
+            if self._heard(Event.CMD_STATUS):
+                await self._tell(Event.CMD_STATUS, CommandStatus, GROUP, UPLOAD, status)
 
     async def _ask(self, context: Context, request: Upload, step: Step) -> None:
         """Let hooks refuse a part; a refusal with a bare `rc` ends the session, one of a group's does not."""
-        if not self.services.hooks.heard(Event.IMG_DFU_CHUNK):
-            return
         try:
             await self.services.hooks.notify(Event.IMG_DFU_CHUNK, _check(context, request, step))
         except MgmtError as refusal:
@@ -248,9 +249,11 @@ class ImageGroup(Group):
         if progress.checkable:
             await asyncio.to_thread(self._uploads.check)
         if not progress.complete:
-            self._sync(progress)
-            where = step.image, step.slot, progress.off, progress.size
-            await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten, context.peer, *where)
+            if progress.unsynced >= SYNC_SIZE:
+                self._sync()
+            if self._heard(Event.IMG_DFU_CHUNK_WRITE_COMPLETE):
+                where = step.image, step.slot, progress.off, progress.size
+                await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten, context.peer, *where)
             return UploadReply(progress.off)
         if self._syncing:
             await self._syncing
@@ -259,9 +262,9 @@ class ImageGroup(Group):
         await self._tell(Event.IMG_DFU_PENDING, DfuPending, context.peer, step.image, step.slot, progress.size)
         return UploadReply(progress.off, match if self._check_upload else None)
 
-    def _sync(self, progress: Progress) -> None:
-        """Have what is written synced in the background, now and then."""
-        if progress.unsynced >= SYNC_SIZE and (self._syncing is None or self._syncing.done()):
+    def _sync(self) -> None:
+        """Have what is written synced in the background, unless that is going on."""
+        if self._syncing is None or self._syncing.done():
             self._syncing = asyncio.create_task(self._sync_now(), name="upload sync")
 
     async def _sync_now(self) -> None:

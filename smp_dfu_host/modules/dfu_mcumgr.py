@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 MODULE = "dfu_mcumgr"
 """The module's name in its state events."""
 
+_WRITE = int(Op.WRITE)
 _OS, _IMAGE = 0, 1
 _OS_RESET = 5
 _IMAGE_UPLOAD = 1
@@ -50,6 +51,7 @@ class DfuMcumgr:
         options.check(services.config)
         self._services = services
         self._dfu = services.config.dfu
+        self._timeout_s = self._dfu.timeout_ms / 1000
         self._lock = services.lock
         self._signal = TransferSignal(services.events)
         self._deadlines: dict[str, float] = {}
@@ -100,26 +102,31 @@ class DfuMcumgr:
         if not self._dfu.enabled:
             raise MgmtError(Rc.EACCESSDENIED, "dfu.enabled = false")
         owner = command.peer.owner
-        try:
-            self._lock.claim(LockOwner(owner, partial(self._owner_changed, owner)))
-        except LockError as exc:
-            raise MgmtError(Rc.EACCESSDENIED, str(exc)) from exc
+        if (holder := self._lock.owner) is None or holder.name != owner:
+            self._claim(owner)
         self._busy = owner
         self._restart(owner)
         if command.peer.transport == "ble" and _is_upload(command):
             self._signal.give(command.peer)
+
+    def _claim(self, owner: str) -> None:
+        try:
+            self._lock.claim(LockOwner(owner, partial(self._owner_changed, owner)))
+        except LockError as exc:
+            raise MgmtError(Rc.EACCESSDENIED, str(exc)) from exc
 
     def _command_done(self, _notice: Notice) -> None:
         """Note that nothing runs; requests are served one at a time."""
         self._busy = None
 
     def _restart(self, owner: str) -> None:
-        self._deadlines[owner] = self._services.clock.time() + self._dfu.timeout_ms / 1000
-        self._watch()
+        self._deadlines[owner] = self._services.clock.time() + self._timeout_s
+        if self._timer is None:
+            self._watch()
 
     def _watch(self) -> None:
         """Look at the deadlines when the first one is due."""
-        if self._timer is None and self._deadlines:
+        if self._deadlines:
             delay_s = min(self._deadlines.values()) - self._services.clock.time()
             self._timer = self._services.clock.call_later(max(0.0, delay_s), self._look)
 
@@ -136,7 +143,7 @@ class DfuMcumgr:
             self._restart(owner)
             return
         del self._deadlines[owner]
-        log.warning("%s: no DFU command for %g s, the lock is released", owner, self._dfu.timeout_ms / 1000)
+        log.warning("%s: no DFU command for %g s, the lock is released", owner, self._timeout_s)
         self._lock.release(LockOwner(owner))
 
     def _owner_changed(self, owner: str, new_owner: LockOwner) -> None:
@@ -152,9 +159,9 @@ def is_dfu_command(command: CommandReceived, *, strict: bool) -> bool:
         strict: Count all of the image group, reads too, as the original's code does; its documentation does not.
     """
     if command.group == _IMAGE:
-        return strict or command.op == Op.WRITE
-    return (command.group, command.command, command.op) == (_OS, _OS_RESET, Op.WRITE)
+        return strict or command.op == _WRITE
+    return (command.group, command.command, command.op) == (_OS, _OS_RESET, _WRITE)
 
 
 def _is_upload(command: CommandReceived) -> bool:
-    return (command.group, command.command, command.op) == (_IMAGE, _IMAGE_UPLOAD, Op.WRITE)
+    return (command.group, command.command, command.op) == (_IMAGE, _IMAGE_UPLOAD, _WRITE)

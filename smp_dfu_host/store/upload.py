@@ -7,7 +7,7 @@ The session is the server's, not a link's or a transport's. It ends when it is f
 when another upload begins, and when its file is removed: at an erase, a reset, and when the DFU lock goes to somebody
 else. It is also over when the lock's counter is not the one that it began with.
 
-What survives: a chunk that was answered is in the kernel (data, then the record that counts it), so it survives the end
+What survives: a chunk that was answered is in the kernel (data, then the number that counts it), so it survives the end
 of the process, however sudden. If the host itself was started anew since, which its boot id tells, only the synced part
 counts; the client is told so when it resumes. The last chunk is answered after everything is synced. Until then the
 record does not count it, so that a session found at start is never complete and always has a chunk to come.
@@ -20,7 +20,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 from typing import NamedTuple
 
 from smp_dfu_host.errors import StoreError
@@ -28,9 +28,9 @@ from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid
 from smp_dfu_host.mcuboot.tlv import tlv_bounds
 from smp_dfu_host.store.admission import Admission, Chunk, Step
 from smp_dfu_host.store.faults import Fault, SlotRefusal
-from smp_dfu_host.store.files import sync_folder
+from smp_dfu_host.store.files import naming, sync_folder
 from smp_dfu_host.store.slots import SlotStore
-from smp_dfu_host.store.upload_record import UploadRecord, boot_id, owner_bytes
+from smp_dfu_host.store.upload_record import UploadRecord, boot_id, owner_bytes, write_durable, write_off
 
 _CHUNK = 1 << 16
 TLV_INFO_SIZE = 4
@@ -57,56 +57,61 @@ class Progress(NamedTuple):
 
 
 class _Session:
-    """An open session: its record, its two files, and the hash of what is written so far.
+    """An open session: its record, its two files.
 
     Args:
         record: What is known of it.
         record_file: Where that is kept.
         slot_file: Where the upload goes.
         base: Where it starts in the slot.
-        errors: Turns the slot file's into a StoreError.
     """
 
-    def __init__(self, record: UploadRecord, record_file: int, slot_file: int, base: int, errors: "_OsErrors") -> None:
+    def __init__(self, record: UploadRecord, record_file: int, slot_file: int, base: int) -> None:
         self.record = record
+        """As it was when the session was opened here."""
         self.record_file = record_file
         self.slot_file = slot_file
         self.base = base
-        self.errors = errors
+        self.off = record.off
+        """Bytes that are there."""
+        self.durable = record.durable
+        """Bytes that are synced."""
         self._wanted = ImageHeader.SIZE
         """How many bytes must be there before more can be said about where the image ends."""
         self._told = False
         self._open = [record_file, slot_file]
-        self.hash = hashlib.sha256()
-        for offset in range(0, record.off, _CHUNK):
-            self.hash.update(self.read(offset, min(_CHUNK, record.off - offset)))
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
-        return self.record.off
+        """Bytes that are there, of the whole."""
+        return self.off
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes of the upload that are there."""
-        return os.pread(self.slot_file, min(size, self.record.off - offset), self.base + offset)
+        return os.pread(self.slot_file, min(size, self.off - offset), self.base + offset)
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of what is there."""
+        state = hashlib.sha256()
+        for offset in range(0, self.off, _CHUNK):
+            state.update(self.read(offset, _CHUNK))
+        return state.digest()
 
     def arrived(self) -> bool:
         """Tell, once, that the image is there up to its last TLV, or can no longer become one."""
-        off = self.record.off
-        if self._told or off < self._wanted:
+        if self._told or self.off < self._wanted:
             return False
         header = ImageHeader.parse(self.read(0, ImageHeader.SIZE))
         self._wanted = header.hashed_size + TLV_INFO_SIZE
-        if self._wanted <= off:
+        if self._wanted <= self.off:
             with suppress(ImageInvalid):
                 self._wanted = tlv_bounds(self, header).end
-        self._told = self._wanted <= off
+        self._told = self._wanted <= self.off
         return self._told
 
     def alive(self, counter: int) -> bool:
-        """Tell whether nobody has ended it: both files still have their names, and the lock was nobody else's."""
-        linked = os.fstat(self.record_file).st_nlink and os.fstat(self.slot_file).st_nlink
-        return bool(linked) and self.record.counter == counter
+        """Tell whether nobody has ended it: its record still has a name, and the lock was nobody else's."""
+        return os.fstat(self.record_file).st_nlink > 0 and self.record.counter == counter
 
     def close(self) -> None:
         while self._open:
@@ -141,8 +146,7 @@ class Uploads:
         self._admission = Admission(store, validate=validate, check_address=check_address, direct=direct)
         self._boot = boot
         self._session: _Session | None = None
-        self._lock = threading.Lock()
-        self._record_errors = _OsErrors(store.layout.upload)
+        self._lock = threading.Lock()  # keeps the session's files open while `sync` takes them
 
     def inspect(self, chunk: Chunk, counter: int) -> Step:
         """Decide what is to be done with a chunk; nothing is changed.
@@ -158,7 +162,7 @@ class Uploads:
         if chunk.off is None:
             raise SlotRefusal(Fault.NO_OFFSET, "chunk without off")
         session = self._current(counter)
-        off = session.record.off if session else 0
+        off = session.off if session else 0
         if chunk.off == 0:
             self._admission.check(chunk)
             if session and chunk.sha and chunk.sha == session.record.sha:
@@ -200,16 +204,17 @@ class Uploads:
                 offset = area.sector_offset(number)
                 if (offset < base + step.size or offset + size > trailer) and not area.is_erased(offset, size):
                     area.erase(offset, size)
-        with (errors := _OsErrors(path)):
+        with naming(path):
             slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             inode = os.fstat(slot_file).st_ino
+        with naming(self._store.layout.upload):
             record = UploadRecord(
                 self._boot(), counter, inode, step.slot, step.size, 0, 0, step.sha, owner_bytes(owner)
             )
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             record_file = os.open(self._store.layout.upload, flags, 0o644)
             record.write(record_file)
-        self._session = _Session(record, record_file, slot_file, base, errors)
+        self._session = _Session(record, record_file, slot_file, base)
 
     def write(self, data: bytes) -> Progress:
         """Write the chunk that `inspect` let through.
@@ -218,17 +223,17 @@ class Uploads:
             StoreError: If it cannot be written; the caller ends the session with `drop`.
         """
         session = self._open_session()
-        record = session.record
-        with session.errors:
-            if os.pwrite(session.slot_file, data, session.base + record.off) != len(data):
-                raise StoreError(f"{len(data)} bytes at 0x{record.off:x}: written in part; is the disk full?")
-        session.hash.update(data)
-        with self._lock, self._record_errors:
-            record = session.record = session.record._replace(off=record.off + len(data))
-            if record.off < record.size:
-                record.write(session.record_file)
-        checkable = self._validate and record.off < record.size and session.arrived()
-        return Progress(record.off, record.size, record.off - record.durable, checkable)
+        size = session.record.size
+        try:
+            if os.pwrite(session.slot_file, data, session.base + session.off) != len(data):
+                raise StoreError(f"{len(data)} bytes at 0x{session.off:x}: written in part; is the disk full?")
+            off = session.off = session.off + len(data)
+            if off < size:
+                write_off(session.record_file, off)
+        except OSError as exc:
+            raise StoreError(f"{self._store.layout.slot(session.record.slot)}: {exc.strerror}") from exc
+        checkable = self._validate and off < size and session.arrived()
+        return Progress(off, size, off - session.durable, checkable)
 
     def sync(self) -> None:
         """Make what is written so far survive a power cut of the host; may run beside `write`, in another thread.
@@ -240,16 +245,12 @@ class Uploads:
             session = self._session
             if session is None:
                 return
-            off, slot_file, record_file = session.record.off, os.dup(session.slot_file), os.dup(session.record_file)
+            off, slot_file, record_file = session.off, os.dup(session.slot_file), os.dup(session.record_file)
         try:
-            with self._record_errors:
+            with naming(self._store.layout.slot(session.record.slot)):
                 os.fdatasync(slot_file)
-                with self._lock:
-                    if self._session is not session:
-                        return
-                    session.record = session.record._replace(durable=max(off, session.record.durable))
-                    if session.record.off < session.record.size:
-                        session.record.write(record_file)
+                session.durable = max(off, session.durable)
+                write_durable(record_file, session.durable)
                 os.fdatasync(record_file)
         finally:
             os.close(slot_file)
@@ -264,13 +265,15 @@ class Uploads:
         Raises:
             SlotRefusal: If the boot loader would refuse the image; the slot is erased then. A mismatch is told and not
                 refused, as Zephyr does it: the client knows that it has to begin again.
-            StoreError: If the disk reports an error.
+            StoreError: If the disk reports an error, or the slot's file was replaced meanwhile.
         """
         session = self._open_session()
-        record = session.record
-        with session.errors:
+        path, sha = self._store.layout.slot(session.record.slot), session.record.sha
+        with naming(path):
+            if not os.fstat(session.slot_file).st_nlink:
+                raise StoreError(f"{path}: replaced while it was written to")
             os.fdatasync(session.slot_file)
-        match = session.hash.digest().startswith(record.sha) if record.sha else None
+            match = session.digest().startswith(sha) if sha else None
         if self._validate and match is not False:
             self.check()
         self.drop()
@@ -314,16 +317,17 @@ class Uploads:
         if record is None:
             return None
         if record.boot != self._boot():
-            record = record._replace(boot=self._boot(), off=record.durable)
+            record = replace(record, boot=self._boot(), off=record.durable)
         path = layout.slot(record.slot)
         if record.counter != counter or record.inode != path.stat().st_ino or not record.off:
             self._store.close_uploads()
             return None
-        with (errors := _OsErrors(path)):
+        with naming(path):
             slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        with naming(layout.upload):
             record_file = os.open(layout.upload, os.O_RDWR | os.O_CLOEXEC)
             record.write(record_file)
-        return _Session(record, record_file, slot_file, self._store.image_base(record.slot), errors)
+        return _Session(record, record_file, slot_file, self._store.image_base(record.slot))
 
     def _open_session(self) -> _Session:
         if self._session is None:
@@ -335,19 +339,3 @@ class Uploads:
             session, self._session = self._session, None
         if session:
             session.close()
-
-
-class _OsErrors:
-    """Turns what the system says of a file into a StoreError; may be used again and again."""
-
-    __slots__ = ("_path",)
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: type[BaseException] | None, exc: BaseException | None, _where: object) -> None:
-        if isinstance(exc, OSError):
-            raise StoreError(f"{self._path}: {exc.strerror}") from exc

@@ -1,16 +1,19 @@
-"""The upload session's file: one record of fixed size, rewritten in place with each chunk.
+"""The upload session's file: one record of fixed size, and in it two numbers that change.
 
-    magic (8) | boot id (16) | counter (8) | inode (8) | slot, size, off, durable (4 each)
-    | sha size (2) | sha (32) | owner size (2) | owner (200) | CRC-32 (4)
+    magic (8) | boot id (16) | counter (8) | inode (8) | slot, size (4 each)
+    | sha size (2) | sha (32) | owner size (2) | owner (200) | CRC-32 of all this (4)
+    | off, its complement (4 each) | durable, its complement (4 each)
 
-Little-endian. One `pwrite` of it is what a chunk costs beside its data. The file exists as long as the session does:
-whoever removes it ends the session, in every process. It lies in one disk sector, and the CRC tells a torn one.
+Little-endian. One `pwrite` of `off` is what a chunk costs beside its data; `durable` is written by another thread. The
+file exists as long as the session does: whoever removes it ends the session, in every process. It lies in one disk
+sector; the CRC and the complements tell a torn one.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 from uuid import UUID
 from zlib import crc32
 
@@ -18,10 +21,14 @@ from smp_dfu_host.store.files import read_file
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Another text after every start of the host."""
-_MAGIC = b"SMPDFU\x00\x01"
+_MAGIC = b"SMPDFU\x00\x02"
 _OWNER_SIZE = 200
-_STRUCT = Struct(f"<8s16sQQIIIIH32sH{_OWNER_SIZE}s")
+_STRUCT = Struct(f"<8s16sQQIIH32sH{_OWNER_SIZE}s")
 _CRC = Struct("<I")
+_NUMBER = Struct("<II")
+_ONES = 0xFFFFFFFF
+_OFF_AT = _STRUCT.size + _CRC.size
+_DURABLE_AT = _OFF_AT + _NUMBER.size
 
 
 def boot_id() -> bytes:
@@ -29,8 +36,11 @@ def boot_id() -> bytes:
     return UUID(BOOT_ID.read_text().strip()).bytes
 
 
-class _Fields(NamedTuple):
-    # A tuple, as a new one is made for every chunk, and `replace` of a dataclass takes five times as long.
+@dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """What must outlive the process."""
+
+    SIZE: ClassVar[int] = _DURABLE_AT + _NUMBER.size
 
     boot: bytes
     """The host's start in which it was written."""
@@ -50,13 +60,6 @@ class _Fields(NamedTuple):
     owner: bytes
     """Whose it is, `Peer.owner`, cut to 200 bytes."""
 
-
-class UploadRecord(_Fields):
-    """What must outlive the process."""
-
-    __slots__ = ()
-    SIZE: ClassVar[int] = _STRUCT.size + _CRC.size
-
     def pack(self) -> bytes:
         """Return the file's contents."""
         body = _STRUCT.pack(
@@ -66,22 +69,23 @@ class UploadRecord(_Fields):
             self.inode,
             self.slot,
             self.size,
-            self.off,
-            self.durable,
             len(self.sha),
             self.sha,
             len(self.owner),
             self.owner,
         )
-        return body + _CRC.pack(crc32(body))
+        return body + _CRC.pack(crc32(body)) + _number(self.off) + _number(self.durable)
 
     @classmethod
     def unpack(cls, data: bytes) -> "UploadRecord | None":
         """Return the record in a file's contents, or None if there is no whole one."""
-        body, crc = data[: _STRUCT.size], data[_STRUCT.size : cls.SIZE]
+        body, crc = data[: _STRUCT.size], data[_STRUCT.size : _OFF_AT]
         if len(data) < cls.SIZE or not data.startswith(_MAGIC) or crc != _CRC.pack(crc32(body)):
             return None
-        _, boot, counter, inode, slot, size, off, durable, sha_size, sha, owner_size, owner = _STRUCT.unpack(body)
+        (off, other), (durable, another) = (_NUMBER.unpack_from(data, at) for at in (_OFF_AT, _DURABLE_AT))
+        if off != other ^ _ONES or durable != another ^ _ONES:
+            return None
+        _, boot, counter, inode, slot, size, sha_size, sha, owner_size, owner = _STRUCT.unpack(body)
         return cls(boot, counter, inode, slot, size, off, durable, sha[:sha_size], owner[:owner_size])
 
     @classmethod
@@ -101,6 +105,20 @@ class UploadRecord(_Fields):
     def write(self, descriptor: int) -> None:
         """Put it into the open file."""
         os.pwrite(descriptor, self.pack(), 0)
+
+
+def write_off(descriptor: int, off: int) -> None:
+    """Put how much is written into the open file."""
+    os.pwrite(descriptor, _number(off), _OFF_AT)
+
+
+def write_durable(descriptor: int, durable: int) -> None:
+    """Put how much is synced into the open file."""
+    os.pwrite(descriptor, _number(durable), _DURABLE_AT)
+
+
+def _number(number: int) -> bytes:
+    return _NUMBER.pack(number, number ^ _ONES)
 
 
 def owner_bytes(owner: str) -> bytes:

@@ -11,8 +11,9 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from smp_dfu_host.config import UdpConfig
 from smp_dfu_host.dispatch.clock import Clock, Timer
@@ -51,10 +52,7 @@ class UdpLink:
 
     def send_now(self, message: bytes) -> bool:
         """Send one datagram if the socket takes it."""
-        if self.closed or self._endpoint.lost or not self._endpoint.writable.is_set():
-            return False
-        self._endpoint.socket.sendto(message, self.address)
-        return True
+        return not self.closed and self._endpoint.send_now(message, self.address)
 
     async def send(self, message: bytes) -> None:
         """Send one datagram; return when the socket takes another.
@@ -62,11 +60,10 @@ class UdpLink:
         Raises:
             TransportError: If the address was forgotten or the socket is closed.
         """
-        await self._endpoint.writable.wait()
-        if self.closed or self._endpoint.lost:
-            raise TransportError(f"{self.peer}: the link is gone")
-        self._endpoint.socket.sendto(message, self.address)
-        await self._endpoint.writable.wait()
+        while not self.send_now(message):
+            if self.closed or self._endpoint.closed:
+                raise TransportError(f"{self.peer}: the link is gone")
+            await self._endpoint.writable()
 
 
 class UdpTransport:
@@ -87,7 +84,6 @@ class UdpTransport:
     ) -> None:
         self._config = config
         self._buf_size = buf_size
-        self._limit = min(config.mtu, buf_size)
         self._clock = clock
         self._idle_s = idle_s
         self._max_peers = max_peers
@@ -107,7 +103,8 @@ class UdpTransport:
         self._clock = self._clock or loop
         self._inbox = inbox
         bound = await self._bind()
-        _, self._endpoint = await loop.create_datagram_endpoint(lambda: _Endpoint(self), sock=bound)
+        # Zephyr smp_udp.c reads into a buffer of the MTU and never learns what was behind it.
+        self._endpoint = _Endpoint(bound, min(self._config.mtu, self._buf_size), self.received)
         host, port, *_ = bound.getsockname()
         return {"transport": self.name, "host": host, "port": port}
 
@@ -125,21 +122,19 @@ class UdpTransport:
         """Close the socket."""
         await self.offline()
         if self._endpoint is not None:
-            self._endpoint.socket.close()
-            await self._endpoint.gone.wait()
+            self._endpoint.close()
             self._endpoint = None
 
     def received(self, data: bytes, address: Address) -> None:
         """Take one datagram from the socket."""
-        if not self._online or self._inbox is None or self._endpoint is None:
+        if not self._online or self._inbox is None or self._endpoint is None or self._clock is None:
             return
         link = self._links.pop(address, None) or self._join(self._endpoint, self._inbox, address)
         self._links[address] = link
-        link.heard_s = self._now()
-        self._watch()
-        # Zephyr smp_udp.c reads into a buffer of the MTU and never learns what was behind it.
-        if not self._inbox.offer(link, data[: self._limit]):
-            log.debug("%s: queue full, datagram of %s bytes dropped", link.peer, len(data))
+        link.heard_s = self._clock.time()
+        if self._timer is None:
+            self._watch(self._clock)
+        self._inbox.offer(link, data)
 
     def _join(self, endpoint: "_Endpoint", inbox: Inbox, address: Address) -> UdpLink:
         if len(self._links) >= self._max_peers:
@@ -157,21 +152,18 @@ class UdpTransport:
             self._timer.cancel()
             self._timer = None
 
-    def _watch(self) -> None:
+    def _watch(self, clock: Clock) -> None:
         """Look again when the peer that was silent for longest is due."""
-        if self._timer is None and self._links and self._clock is not None:
-            due_s = next(iter(self._links.values())).heard_s + self._idle_s - self._now()
-            self._timer = self._clock.call_later(max(due_s, 0.0), self._expire)
+        if self._links:
+            due_s = next(iter(self._links.values())).heard_s + self._idle_s - clock.time()
+            self._timer = clock.call_later(max(due_s, 0.0), partial(self._expire, clock))
 
-    def _expire(self) -> None:
+    def _expire(self, clock: Clock) -> None:
         self._timer = None
-        limit_s = self._now() - self._idle_s
+        limit_s = clock.time() - self._idle_s
         for link in [link for link in self._links.values() if link.heard_s <= limit_s]:
             self._forget(link)
-        self._watch()
-
-    def _now(self) -> float:
-        return self._clock.time() if self._clock is not None else 0.0
+        self._watch(clock)
 
     async def _bind(self) -> socket.socket:
         host, port = self._config.host, self._config.port
@@ -188,42 +180,72 @@ class UdpTransport:
             raise TransportError(f"{host}:{port}: {explain(exc)}") from exc
 
 
-class _Endpoint(asyncio.DatagramProtocol):
-    """Asyncio's view of the socket."""
+class _Endpoint:
+    """A bound socket on the event loop.
 
-    socket: asyncio.DatagramTransport
+    asyncio's own datagram transport takes a quarter of a mebibyte for each datagram and calls three times as much.
 
-    def __init__(self, transport: UdpTransport) -> None:
-        self._transport = transport
-        self.lost = False
-        self.gone = asyncio.Event()
-        self.writable = asyncio.Event()
+    Args:
+        bound: The socket; it is ours from now on.
+        limit: Bytes of a datagram that are taken, those behind them are lost.
+        received: Called with each datagram and its sender's address.
+    """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # What asyncio hands over is both of these; its declared types say neither.
-        self.socket = cast("asyncio.DatagramTransport", transport)
-        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=0)
-        self.writable.set()
+    def __init__(self, bound: socket.socket, limit: int, received: Callable[[bytes, Address], None]) -> None:
+        self._socket = bound
+        self._limit = limit
+        self._received = received
+        self._loop = asyncio.get_running_loop()
+        self._waiters: list[asyncio.Future[None]] = []
+        self.closed = False
+        """True once nothing goes through it any more."""
+        self._loop.add_reader(bound, self._readable)
 
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        self._transport.received(data, addr)
+    def send_now(self, message: bytes, address: Address) -> bool:
+        """Send one datagram if the socket takes it; one that the network refuses is lost, as UDP promises nothing."""
+        if self.closed or self._waiters:
+            return False
+        try:
+            self._socket.sendto(message, address)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            log.debug("udp: %s bytes to %s: %s", len(message), address[0], exc)
+        return True
 
-    def error_received(self, exc: Exception) -> None:
-        # A reply that the network refused: UDP promises nothing, and the client asks again.
-        log.debug("udp: %s", exc)
+    async def writable(self) -> None:
+        """Wait until the socket takes datagrams, or is closed."""
+        if self.closed:
+            return
+        if not self._waiters:
+            self._loop.add_writer(self._socket, self._wake)
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
 
-    def pause_writing(self) -> None:
-        self.writable.clear()
+    def close(self) -> None:
+        """Close the socket; who waits for it goes on."""
+        self.closed = True
+        self._loop.remove_reader(self._socket)
+        self._wake()
+        self._socket.close()
 
-    def resume_writing(self) -> None:
-        self.writable.set()
+    def _readable(self) -> None:
+        try:
+            data, address = self._socket.recvfrom(self._limit)
+        except BlockingIOError:
+            return
+        except OSError as exc:  # what the network says of an earlier reply
+            log.debug("udp: %s", exc)
+            return
+        self._received(data, address)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:
-            log.error("udp: the socket failed: %s", exc)
-        self.lost = True
-        self.writable.set()
-        self.gone.set()
+    def _wake(self) -> None:
+        self._loop.remove_writer(self._socket)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 def peer_at(address: Address) -> Peer:

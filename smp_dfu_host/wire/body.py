@@ -15,7 +15,7 @@ does: so replies are as long as Zephyr's, and the phone apps' fast decoder of up
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -56,10 +56,15 @@ class _Plan:
     """How to read a type of body, worked out once."""
 
     readers: Mapping[bytes, tuple[str, cbor.Reader]]
-    """By key, as it stands in the payload."""
+    """By key."""
+    quick: Mapping[bytes, tuple[str, cbor.Reader]]
+    """By key and the head before it, as they mostly stand in the payload."""
     required: frozenset[str]
     """Fields without a default."""
 
+
+_BEFORE_TEXT = (cbor.TEXT << 5) - 1
+"""What the head of a text of less than 24 bytes is above its whole size."""
 
 _plans: dict[type[Body], _Plan] = {}
 """A cache; request bodies are a fixed, small set of classes."""
@@ -74,7 +79,7 @@ def decode(kind: type[B], payload: bytes) -> B:
     if (plan := _plans.get(kind)) is None:
         plan = _plans[kind] = _plan(kind)
     try:
-        values = _read_map(plan.readers, payload)
+        values = _read_map(plan, payload)
     except (IndexError, struct.error) as exc:
         raise MgmtError(Rc.EINVAL, f"map of {len(payload)} bytes is cut short") from exc
     if not plan.required <= values.keys():
@@ -82,21 +87,24 @@ def decode(kind: type[B], payload: bytes) -> B:
     return kind(**values)
 
 
-def _read_map(readers: Mapping[bytes, tuple[str, cbor.Reader]], data: bytes) -> dict[str, Any]:
+def _read_map(plan: _Plan, data: bytes) -> dict[str, Any]:
     """Return the values of the known keys; one pass over the top level of the map."""
     major, count, offset = cbor.read_head(data, 0)
     if major != cbor.MAP:
         raise cbor.malformed("no map", 0)
     values: dict[str, Any] = {}
+    quick = plan.quick
     while count:
         if count < 0 and data[offset] == cbor.BREAK:
             break
         count -= 1  # an indefinite count is negative and stays so
         start = offset
-        key, offset = cbor.read_key(data, offset)
-        if (known := readers.get(key)) is None:
-            offset = cbor.skip(data, offset)
-            continue
+        offset += data[offset] - _BEFORE_TEXT  # behind the key, if it is a short text, as nearly all are
+        if (known := quick.get(data[start:offset])) is None:
+            key, offset = cbor.read_key(data, start)
+            if (known := plan.readers.get(key)) is None:
+                offset = cbor.skip(data, offset)
+                continue
         name, read = known
         if name in values:
             raise cbor.malformed(f"second {name}", start)
@@ -106,9 +114,13 @@ def _read_map(readers: Mapping[bytes, tuple[str, cbor.Reader]], data: bytes) -> 
 
 def _plan(kind: type[Body]) -> _Plan:
     hints = get_type_hints(kind, include_extras=True)
-    readers = {each.name.encode(): (each.name, _reader(hints[each.name])) for each in fields(kind)}
+    readers = {each.name: (each.name, _reader(hints[each.name])) for each in fields(kind)}
     without = {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
-    return _Plan(readers, frozenset(without))
+    return _Plan(
+        {name.encode(): reader for name, reader in readers.items()},
+        {cbor2.dumps(name): reader for name, reader in readers.items()},
+        frozenset(without),
+    )
 
 
 def _reader(hint: Any) -> cbor.Reader:
@@ -157,13 +169,15 @@ def _plain(value: object, text: Callable[[str], object]) -> object:
     """Return the value as cbor2 takes it."""
     if type(value) in _ATOMS:
         return value
+    if isinstance(value, Body):
+        names = _names.get(type(value)) or _name(type(value))
+        items = ((name, getattr(value, name)) for name in names)
+        return {name: item if type(item) in _ATOMS else _plain(item, text) for name, item in items if item is not None}
     match value:
         case str():
             return text(value)
         case bytes():
             return value
-        case Body():
-            return {text(name): item if type(item) in _ATOMS else _plain(item, text) for name, item in _given(value)}
         case Mapping():
             return {text(key): _plain(item, text) for key, item in value.items() if item is not None}
         case Sequence():
@@ -171,11 +185,9 @@ def _plain(value: object, text: Callable[[str], object]) -> object:
     return value
 
 
-def _given(body: Body) -> Iterator[tuple[str, object]]:
-    """Return the fields that are not None."""
-    if (names := _names.get(type(body))) is None:
-        names = _names[type(body)] = tuple(each.name for each in fields(body))
-    return ((name, item) for name in names if (item := getattr(body, name)) is not None)
+def _name(kind: type[Body]) -> tuple[str, ...]:
+    names = _names[kind] = tuple(each.name for each in fields(kind))
+    return names
 
 
 def _encode_raw(encoder: cbor2.CBOREncoder, value: object) -> None:

@@ -29,6 +29,8 @@ BREAK = 0xFF
 
 _FALSE, _TRUE = 0xF4, 0xF5
 _SHORT_TEXT = TEXT << 5
+_UINT_OF_4, _BYTES_OF_2 = UINT << 5 | 26, BYTES << 5 | 25
+"""Heads whose argument has so many bytes."""
 
 _U16, _U32, _U64 = Struct(">H"), Struct(">I"), Struct(">Q")
 
@@ -81,6 +83,11 @@ def read_text(data: bytes, offset: int) -> tuple[str, int]:
 
 def read_bytes(data: bytes, offset: int) -> tuple[bytes, int]:
     """Read a byte string."""
+    if data[offset] == _BYTES_OF_2:  # most data
+        start = offset + 3
+        end = start + _U16.unpack_from(data, offset + 1)[0]
+        if end <= len(data):
+            return data[start:end], end
     return _read_string(data, offset, BYTES)
 
 
@@ -105,7 +112,10 @@ def int_reader(low: int, high: int) -> Reader:
     """Return a reader of integers between those, both included."""
 
     def read_int(data: bytes, offset: int) -> tuple[int, int]:
-        major, value, end = read_head(data, offset)
+        if data[offset] == _UINT_OF_4:  # most offsets, which come with every chunk
+            major, value, end = UINT, _U32.unpack_from(data, offset + 1)[0], offset + 5
+        else:
+            major, value, end = read_head(data, offset)
         if major == NEGATIVE:
             value = -1 - value
         if major > NEGATIVE or not low <= value <= high:

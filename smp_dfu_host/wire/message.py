@@ -12,6 +12,8 @@ from typing import NamedTuple
 from smp_dfu_host.errors import Rc, WireError
 from smp_dfu_host.wire.header import NEWEST_VERSION, Header, Op
 
+_REQUESTS = frozenset({int(Op.READ), int(Op.WRITE)})
+
 
 class Request(NamedTuple):
     """One request of a packet."""
@@ -51,7 +53,7 @@ def _fault(header: Header, available: int) -> Rc | None:
     """Return what is wrong with a header, in the order in which Zephyr looks."""
     if header.length > available:
         return Rc.ECORRUPT
-    if header.op not in (Op.READ, Op.WRITE):
+    if header.op not in _REQUESTS:
         return Rc.ENOTSUP
     if header.version > NEWEST_VERSION:
         return Rc.UNSUPPORTED_TOO_NEW

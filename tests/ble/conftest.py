@@ -82,6 +82,9 @@ class EchoInbox:
         if self.echoing:
             await link.send(packet)
 
+    def put_now(self, link: Link, packet: bytes) -> bool:
+        return False
+
     def offer(self, link: Link, packet: bytes) -> bool:
         raise AssertionError("a stream waits")
 

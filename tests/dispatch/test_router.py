@@ -15,7 +15,7 @@ from smp_dfu_host.dispatch.router import Router
 from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal, StoreError
 from smp_dfu_host.wire.body import Body
 from smp_dfu_host.wire.header import Header
-from tests.fakes import UDP, Bench, FakeLink
+from tests.fakes import UDP, Bench, FakeLink, answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Target:
         self.link = FakeLink(UDP, buf_size)
 
     async def ask(self, packet: bytes) -> list[bytes]:
-        return [reply async for reply in self.router.respond(self.link, packet)]
+        return await answers(self.router, self.link, packet)
 
     async def bodies(self, *packet: bytes) -> list[dict[str, Any]]:
         return [cbor2.loads(reply[8:]) for reply in await self.ask(b"".join(packet))]
@@ -266,7 +266,7 @@ async def test_first_of_two_groups_with_one_id_counts() -> None:
     first = Os(bench.services)
     router = Router([first, Other(bench.services)], bench.hooks, bench.stats)
     assert router.groups == {0: first}
-    (reply,) = [reply async for reply in router.respond(FakeLink(), request(0, 50))]
+    (reply,) = await answers(router, FakeLink(), request(0, 50))
     assert cbor2.loads(reply[8:]) == {"rc": 8}
 
 

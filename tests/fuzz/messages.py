@@ -23,7 +23,7 @@ from smp_dfu_host.store.settings import Settings
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.wire.header import Header, Op
 from tests.client import walk
-from tests.fakes import Bench, FakeLink, FakeStore
+from tests.fakes import Bench, FakeLink, FakeStore, answers
 from tests.fuzz.recorded import frames
 from tests.fuzz.wire import cut, sewn
 from tests.store.builders import FLASH, config, hash_of, image
@@ -96,7 +96,7 @@ class Device:
 
     async def ask(self, packet: bytes) -> list[bytes]:
         """Return the replies to a packet."""
-        return [reply async for reply in self._router.respond(FakeLink(buf_size=1024), packet)]
+        return await answers(self._router, FakeLink(buf_size=1024), packet)
 
     async def serve(self, packets: list[bytes]) -> None:
         """Serve packets and check their answers; afterwards the device is as before."""

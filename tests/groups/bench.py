@@ -11,7 +11,7 @@ from smp_dfu_host.dispatch.hooks import ALL_EVENTS, Event, Notice
 from smp_dfu_host.dispatch.router import Router
 from smp_dfu_host.store.settings import Settings
 from smp_dfu_host.wire.header import Header
-from tests.fakes import Bench, FakeLink, FakeStore
+from tests.fakes import Bench, FakeLink, FakeStore, answers
 from tests.store.builders import config, store
 
 READ, WRITE = 0, 2
@@ -41,7 +41,7 @@ class GroupBench:
         """Return the body of the reply; `body` may be bytes, to be sent as they are."""
         payload = body if isinstance(body, bytes) else cbor2.dumps({} if body is None else body)
         header = Header(op, version, 0, len(payload), self.group.id, 7, command)
-        (reply,) = [reply async for reply in self.router.respond(self.link, header.pack() + payload)]
+        (reply,) = await answers(self.router, self.link, header.pack() + payload)
         return dict(cbor2.loads(reply[Header.SIZE :]))
 
     def restart(self) -> None:

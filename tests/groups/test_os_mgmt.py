@@ -8,7 +8,7 @@ import pytest
 from smp_dfu_host.dispatch.hooks import Event, Notice
 from smp_dfu_host.errors import GroupError, MgmtError
 from smp_dfu_host.groups.os_mgmt import OsGroup
-from tests.fakes import BLE, UDP
+from tests.fakes import BLE, UDP, answers
 from tests.groups.bench import READ, WRITE, GroupBench
 from tests.store.builders import image
 
@@ -28,7 +28,7 @@ async def test_echo_sends_the_text_back(bench: GroupBench, op: int, request_: di
 
 async def test_echo_of_invalid_utf_8_sends_the_same_bytes(bench: GroupBench) -> None:
     request = bytes.fromhex("0800000600000700 a1616462c328")
-    (reply,) = [reply async for reply in bench.router.respond(bench.link, request)]
+    (reply,) = await answers(bench.router, bench.link, request)
     assert bytes.fromhex("62c328") in reply
 
 

@@ -11,7 +11,7 @@ from smp_dfu_host.groups.img_mgmt import ImageGroup
 from smp_dfu_host.groups.os_mgmt import OsGroup
 from smp_dfu_host.store.slots import SlotStore
 from smp_dfu_host.wire.header import Header
-from tests.fakes import Bench, FakeLink, FakeStore
+from tests.fakes import Bench, FakeLink, FakeStore, answers
 from tests.groups.update_model import SECTOR, Entry, Reply
 from tests.store.builders import config
 
@@ -55,7 +55,7 @@ class Target:
     async def _ask(self, op: int, group: int, command: int, body: object) -> dict[str, Any]:
         payload = cbor2.dumps(body)
         header = Header(op, 1, 0, len(payload), group, 7, command)
-        (reply,) = [reply async for reply in self._router.respond(self._link, header.pack() + payload)]
+        (reply,) = await answers(self._router, self._link, header.pack() + payload)
         return dict(cbor2.loads(reply[Header.SIZE :]))
 
     def reset(self) -> None:

@@ -28,6 +28,9 @@ class RecordingInbox:
         await self.room.wait()
         self.packets.put_nowait((link, packet))
 
+    def put_now(self, link: Link, packet: bytes) -> bool:
+        return self.offer(link, packet)
+
     def offer(self, link: Link, packet: bytes) -> bool:
         if self.room.is_set():
             self.packets.put_nowait((link, packet))

@@ -5,6 +5,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,18 @@ def client(host: str, port: int) -> Iterator[UdpChannel]:
         yield channel
     finally:
         channel.close()
+
+
+class FullSocket(socket.socket):
+    """A socket whose buffer is full for the first few datagrams; on loopback it never is."""
+
+    refusals = 2
+
+    def sendto(self, *arguments: Any) -> int:
+        if self.refusals:
+            self.refusals -= 1
+            raise BlockingIOError
+        return super().sendto(*arguments)
 
 
 async def rounds(count: int = 5) -> None:
@@ -165,13 +178,30 @@ async def test_send_waits_while_the_socket_is_full() -> None:
             link, _ = await inbox.next()
             endpoint = transport._endpoint
             assert endpoint is not None
-            endpoint.pause_writing()
+            endpoint._socket = FullSocket(fileno=endpoint._socket.detach())
+            assert not link.send_now(b"reply")
             sending = asyncio.create_task(link.send(b"reply"))
-            await rounds()
+            await rounds(1)
             assert not sending.done()
-            endpoint.resume_writing()
             await sending
             assert await peer.receive() == b"reply"
+
+
+async def test_send_that_waits_is_told_when_the_socket_is_closed() -> None:
+    transport = UdpTransport(ANY, 2475)
+    async with serving(transport) as (inbox, host, port), asyncio.timeout(5):
+        with client(host, port) as peer:
+            await peer.send(ECHO)
+            link, _ = await inbox.next()
+            endpoint = transport._endpoint
+            assert endpoint is not None
+            endpoint._socket = full = FullSocket(fileno=endpoint._socket.detach())
+            full.refusals = 1000
+            sending = asyncio.create_task(link.send(b"reply"))
+            await rounds(1)
+            await transport.close()
+            with pytest.raises(TransportError, match="gone"):
+                await sending
 
 
 async def test_close_twice_is_harmless_and_frees_the_port() -> None:
