@@ -190,6 +190,5 @@ async def answers(router: Router, link: Link, packet: bytes) -> list[bytes]:
     """Return the replies to a packet."""
     replies, offset = list[bytes](), 0
     while offset < len(packet):
-        reply, offset = await router.answer(link, packet, offset)
-        replies += [] if reply is None else [reply]
+        offset = await router.answer(link, packet, offset, replies.append)
     return replies

@@ -155,6 +155,8 @@ def _plain(value: object) -> object:
             return {str(key): _plain(item) for key, item in value.items()}
         case set():
             return sorted(map(str, value))
+        case tuple() if hasattr(value, "_asdict"):
+            return _plain(value._asdict())
         case list() | tuple():
             return [_plain(item) for item in value]
         case None | bool() | int() | str():

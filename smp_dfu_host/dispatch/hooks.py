@@ -10,7 +10,7 @@ not.
 `hook_events` has the events; here is what each of them comes with, and the handlers.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -297,23 +297,54 @@ class Hooks:
         Raises:
             Refusal: The first one that a handler raised.
         """
+        if (waiting := self.fire(event, data)) is not None:
+            await waiting
+
+    def fire(self, event: Event, data: object) -> Awaitable[None] | None:
+        """Run the event's handlers as far as none of them waits; return what else is to be awaited, None if nothing is.
+
+        Raises:
+            Refusal: The first one that a handler raised; awaiting the rest raises it, too.
+        """
         if not (chain := self._chains[event]):
-            return
-        notice = Notice(event, data)
-        for handler in chain:
-            try:
-                if (waiting := handler(notice)) is not None:
-                    await waiting
-            except Refusal as refusal:
-                notice.refused = notice.refused or refusal
-            if notice.stopped:
-                break
+            return None
+        notice, handlers = Notice(event, data), iter(chain)
+        waiting = _call(handlers, notice)
+        if waiting is not None:
+            return _go_on(waiting, handlers, notice)
         if notice.refused is not None:
             raise notice.refused
+        return None
 
     def _use(self, handlers: tuple[tuple[int, Handler], ...]) -> None:
         self._handlers = handlers
         self._chains = _Chains(handlers)
+
+
+def _call(handlers: Iterator[Handler], notice: Notice) -> Awaitable[None] | None:
+    """Call one handler after another; return what the first of them that waits is to be awaited by."""
+    for handler in handlers:
+        try:
+            waiting = handler(notice)
+        except Refusal as refusal:
+            notice.refused = notice.refused or refusal
+        else:
+            if waiting is not None:
+                return waiting
+        if notice.stopped:
+            break
+    return None
+
+
+async def _go_on(waiting: Awaitable[None] | None, handlers: Iterator[Handler], notice: Notice) -> None:
+    while waiting is not None:
+        try:
+            await waiting
+        except Refusal as refusal:
+            notice.refused = notice.refused or refusal
+        waiting = None if notice.stopped else _call(handlers, notice)
+    if notice.refused is not None:
+        raise notice.refused
 
 
 def _covers(events: int, event: Event) -> bool:

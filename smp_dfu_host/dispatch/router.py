@@ -56,19 +56,21 @@ class Router:
                     command = _Command(group, row.body, getattr(group, row.method))
                     self._table[group.id, row.command, row.op] = command
 
-    async def answer(self, link: Link, packet: bytes, offset: int) -> tuple[bytes | None, int]:
-        """Serve the request that begins at an offset of a packet; whatever happens, there is a reply.
+    async def answer(self, link: Link, packet: bytes, offset: int, send: Callable[[bytes], None]) -> int:
+        """Serve the request that begins at an offset of a packet; return where the next one begins, or the end.
 
-        Returns:
-            The reply and the offset of the next request, the packet's end if no other is served. Bytes that hold no
-            header are never answered: None.
+        Args:
+            link: Where the packet came in.
+            packet: One or several requests, back to back.
+            offset: Of the request, in bytes.
+            send: Called with the reply; whatever happens, there is one. Bytes that hold no header are never answered.
         """
         try:
             request, behind = request_at(packet, offset)
         except WireError as exc:
             self._counters["short"] += 1
             log.info("%s: %s; ignored", link.peer, exc)
-            return None, len(packet)
+            return len(packet)
         self._counters["requests"] += 1
         header = request.header
         context = Context(link, header, request.payload, self.groups)
@@ -83,10 +85,11 @@ class Router:
             self._counters["failures"] += 1
             log.exception("%s: %s failed", link.peer, header)
             rc, payload = Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
+        self._counters["replies"] += 1
+        send(encode_reply(header, payload))
         if command is not None and self._hooks.heard(Event.CMD_DONE):
             await self._done(context, rc)
-        self._counters["replies"] += 1
-        return encode_reply(header, payload), len(packet) if rc else behind
+        return len(packet) if rc else behind
 
     def _find(self, request: Request) -> _Command:
         if request.fault is not None:
@@ -102,7 +105,8 @@ class Router:
         header = context.header
         if self._hooks.heard(Event.CMD_RECV):
             received = CommandReceived(header.group, header.command, header.op, context.peer)
-            await self._hooks.notify(Event.CMD_RECV, received)
+            if (waiting := self._hooks.fire(Event.CMD_RECV, received)) is not None:
+                await waiting
         arguments = () if command.body is None else (decode(command.body, payload),)
         answer = encode(await command.method(context, *arguments))
         size = Header.SIZE + len(answer)

@@ -14,8 +14,9 @@ served. What belongs to a link that has closed is forgotten.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from smp_dfu_host.dispatch.begun import Begun, begin
 from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
@@ -43,10 +44,12 @@ DRAIN_S = 1.0
 class _Lane:
     """What is under way for one link."""
 
-    __slots__ = ("forgotten", "interrupted", "link", "outbox", "packets", "resting", "sender", "traffic")
+    __slots__ = ("forgotten", "interrupted", "link", "outbox", "packets", "reply", "resting", "sender", "traffic")
 
-    def __init__(self, link: Link, traffic: Counters) -> None:
+    def __init__(self, link: Link, traffic: Counters, send: Callable[["_Lane", bytes], None]) -> None:
         self.link = link
+        self.reply = partial(send, self)
+        """Sends a reply on this lane."""
         self.traffic = traffic
         """The counters of its transport: packets that came, messages that went."""
         self.packets: deque[bytes] = deque()
@@ -203,7 +206,7 @@ class Worker:
 
     def _lane(self, link: Link) -> _Lane:
         if (lane := self._lanes.get(id(link))) is None:
-            lane = self._lanes[id(link)] = _Lane(link, self._traffic(link))
+            lane = self._lanes[id(link)] = _Lane(link, self._traffic(link), self._send)
         return lane
 
     def _take(self, link: Link, packet: bytes, share: int) -> bool:
@@ -288,11 +291,9 @@ class Worker:
                     lane.interrupted = packet, offset
                     lane.resting += 1
                     break
-                message, offset = await self._router.answer(lane.link, packet, offset)
+                offset = await self._router.answer(lane.link, packet, offset, lane.reply)
                 if lane.forgotten:
                     break
-                if message is not None:
-                    self._send(lane, message)
         finally:
             self._serving = False
             self._stir()
@@ -306,6 +307,8 @@ class Worker:
         return traffic
 
     def _send(self, lane: _Lane, message: bytes) -> None:
+        if lane.forgotten:
+            return
         lane.traffic["tx"] += 1
         lane.traffic["tx_bytes"] += len(message)
         if lane.sender is None and self._sent_at_once(lane.link, message):

@@ -74,15 +74,6 @@ class Upload(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadReply(Body):
-    """Where to go on."""
-
-    off: int
-    match: bool | None = None
-    """With the last part, if the first one came with `sha`: whether they agree."""
-
-
-@dataclass(frozen=True, slots=True)
 class Erase(Body):
     """A slot to erase; missing: the one that does not run."""
 
@@ -129,8 +120,8 @@ class ImageGroup(Group):
             return await self._list(await asyncio.to_thread(self._store.slots))
 
     @write(1, Upload)
-    async def upload(self, context: Context, request: Upload) -> Body:
-        """Take a part of an image, or say where to go on."""
+    async def upload(self, context: Context, request: Upload) -> Mapping[str, object]:
+        """Take a part of an image; say where to go on and, with the last one, whether `sha` agrees (`match`)."""
         off, size = _given(request.off), _given(request.len)
         chunk = Chunk(off, request.data, size, request.sha, request.image, request.upgrade)
         try:
@@ -141,7 +132,7 @@ class ImageGroup(Group):
             await self._stop(context, refusal)  # which tells it again: Zephyr's checks do, and then the command does
             raise
         if not step.proceed:
-            return UploadReply(step.off)
+            return {"off": step.off}
         return await self._proceed(context, request, step)
 
     @write(5, Erase)
@@ -204,21 +195,34 @@ class ImageGroup(Group):
         await self.services.hooks.notify(Event.IMG_IMAGE_SLOT_STATE, SlotFields(view.image, view.slot, fields))
         return fields
 
-    async def _proceed(self, context: Context, request: Upload, step: Step) -> Body:
+    async def _proceed(self, context: Context, request: Upload, step: Step) -> Mapping[str, object]:
         """Write a part that passed the checks; tell what becomes of it."""
         status = UploadStatus.START if step.first else UploadStatus.ONGOING
         try:
             if self._heard(Event.IMG_DFU_CHUNK):
                 await self._ask(context, request, step)
             with _WRITING:
-                if step.first and await self._begin(context, step):
+                if step.first and await self._begin(context, request.data, step):
                     status = UploadStatus.COMPLETE
-                    return UploadReply(step.size, match=True)
-                return await self._write(context, request.data, step)
+                    return {"off": step.size, "match": True}
+                if not request.data:
+                    return {"off": step.off}
+                progress = self._uploads.write(request.data)
+                if progress.checkable:
+                    await asyncio.to_thread(self._uploads.check)
+                if progress.complete:
+                    return {"off": progress.off, "match": await self._finish(context, step)}
         except StoreRefused as failed:
             status = UploadStatus.COMPLETE
             await self._stop(context, failed)
             raise
+        else:
+            if progress.unsynced >= SYNC_SIZE:
+                self._sync()
+            if self._heard(Event.IMG_DFU_CHUNK_WRITE_COMPLETE):
+                where = step.image, step.slot, progress.off, progress.size
+                await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten, context.peer, *where)
+            return {"off": progress.off}
         finally:
             if self._heard(Event.CMD_STATUS):
                 await self._tell(Event.CMD_STATUS, CommandStatus, GROUP, UPLOAD, status)
@@ -231,36 +235,25 @@ class ImageGroup(Group):
             await self._stop(context, refusal)
             raise
 
-    async def _begin(self, context: Context, step: Step) -> bool:
+    async def _begin(self, context: Context, data: bytes, step: Step) -> bool:
         """Make room for a first part; return True if all of the upload is there already."""
         log.info("%s: upload of %s bytes to slot %s", context.peer, step.size, step.slot)
         await self._tell(Event.IMG_DFU_STARTED, DfuStarted, context.peer, step.image, step.slot, step.size)
-        if self._check_upload and await asyncio.to_thread(self._uploads.holds, step):
+        if self._check_upload and await asyncio.to_thread(self._uploads.holds, step, data):
             await asyncio.to_thread(self._uploads.skip, step)
             log.info("%s: upload to slot %s done, the image is there already", context.peer, step.slot)
             return True
         await asyncio.to_thread(self._uploads.begin, step, context.peer.owner, self.services.lock.counter)
         return False
 
-    async def _write(self, context: Context, data: bytes, step: Step) -> UploadReply:
-        if not data:
-            return UploadReply(step.off)
-        progress = self._uploads.write(data)
-        if progress.checkable:
-            await asyncio.to_thread(self._uploads.check)
-        if not progress.complete:
-            if progress.unsynced >= SYNC_SIZE:
-                self._sync()
-            if self._heard(Event.IMG_DFU_CHUNK_WRITE_COMPLETE):
-                where = step.image, step.slot, progress.off, progress.size
-                await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten, context.peer, *where)
-            return UploadReply(progress.off)
+    async def _finish(self, context: Context, step: Step) -> bool | None:
+        """End the upload; return whether its `sha` agrees, None if it had none or that is not to be told."""
         if self._syncing:
             await self._syncing
         match = await asyncio.to_thread(self._uploads.finish)
         log.info("%s: upload to slot %s done", context.peer, step.slot)
-        await self._tell(Event.IMG_DFU_PENDING, DfuPending, context.peer, step.image, step.slot, progress.size)
-        return UploadReply(progress.off, match if self._check_upload else None)
+        await self._tell(Event.IMG_DFU_PENDING, DfuPending, context.peer, step.image, step.slot, step.size)
+        return match if self._check_upload else None
 
     def _sync(self) -> None:
         """Have what is written synced in the background, unless that is going on."""

@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid
 from smp_dfu_host.mcuboot.tlv import tlv_bounds
 from smp_dfu_host.store.admission import Admission, Chunk, Step
@@ -174,12 +175,14 @@ class Uploads:
             raise SlotRefusal(Fault.OVERRUN, f"{len(chunk.data)} bytes at {off}, len is {session.record.size}")
         return Step(True, off, session.record.slot, session.record.size, session.record.sha)
 
-    def holds(self, step: Step) -> bool:
-        """Tell whether the slot holds just what is about to be uploaded, by its SHA-256."""
+    def holds(self, step: Step, data: bytes) -> bool:
+        """Tell whether the slot holds just what is about to be uploaded, by its first chunk's data and its SHA-256."""
         if len(step.sha) != hashlib.sha256().digest_size:
             return False
         state, base = hashlib.sha256(), self._store.image_base(step.slot)
         with self._store.reading() as areas:
+            if areas[step.slot].read(base, len(data)) != data:
+                return False
             for offset in range(0, step.size, _CHUNK):
                 state.update(areas[step.slot].read(base + offset, min(_CHUNK, step.size - offset)))
         return state.digest() == step.sha
@@ -200,10 +203,9 @@ class Uploads:
         path = self._store.layout.slot(step.slot)
         trailer, base = self._store.trailer_offset(step.slot), self._store.image_base(step.slot)
         with self._store.writing(step.slot) as area:
-            for number, size in enumerate(area.sectors):
-                offset = area.sector_offset(number)
-                if (offset < base + step.size or offset + size > trailer) and not area.is_erased(offset, size):
-                    area.erase(offset, size)
+            behind = area.sector_offset(area.sector_at(base + step.size - 1) + 1)
+            _erase(area, 0, behind)
+            _erase(area, max(behind, area.sector_offset(area.sector_at(trailer))), area.size)
         with naming(path):
             slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             inode = os.fstat(slot_file).st_ino
@@ -339,3 +341,11 @@ class Uploads:
             session, self._session = self._session, None
         if session:
             session.close()
+
+
+def _erase(area: FlashArea, start: int, end: int) -> None:
+    """Erase the sectors between two edges, but not what is erased already."""
+    for offset in range(start, end, _CHUNK):
+        size = min(_CHUNK, end - offset)
+        if not area.is_erased(offset, size):
+            area.erase(offset, size)

@@ -73,13 +73,14 @@ class Header(_Fields):
 
     def pack(self) -> bytes:
         """Return the eight bytes."""
-        first = self.version << 3 | self.op
-        return _STRUCT.pack(first, self.flags, self.length, self.group, self.sequence, self.command)
+        op, version, *others = self
+        return _STRUCT.pack(version << 3 | op, *others)
 
     def reply(self, length: int) -> "Header":
         """Return the header of the reply with a payload of so many bytes (zephyr smp.c, smp_make_rsp_hdr)."""
-        op = _READ_RSP if self.op == _READ else _WRITE_RSP
-        return Header(op, min(self.version, NEWEST_VERSION), 0, length, self.group, self.sequence, self.command)
+        op, version, _, _, group, sequence, command = self
+        op = _READ_RSP if op == _READ else _WRITE_RSP
+        return tuple.__new__(Header, (op, min(version, NEWEST_VERSION), 0, length, group, sequence, command))
 
     def __str__(self) -> str:
         return f"op {self.op} v{self.version} {self.group}/{self.command} seq {self.sequence}, {self.length} bytes"

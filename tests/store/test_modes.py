@@ -119,7 +119,7 @@ def test_swap_using_offset_leaves_a_sector_less_for_an_upload(tmp_path: Path) ->
         slots.load(1, bytes(SLOT - SECTOR + 1))
     slots.load(1, data)
     assert slots.upload_slot() == 1
-    assert Uploads(slots).holds(uploads.inspect(Chunk(0, data, len(data), _sha(data)), 0))
+    assert Uploads(slots).holds(uploads.inspect(Chunk(0, data, len(data), _sha(data)), 0), data)
     assert flags(slots)[1] == ""
 
 

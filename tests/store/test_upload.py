@@ -49,6 +49,10 @@ def go_on(of: Uploads, off: int, data: bytes = NEW, count: int = 100) -> Progres
     return of.write(data[off : off + count])
 
 
+def holds(of: Uploads, chunk: Chunk) -> bool:
+    return of.holds(of.inspect(chunk, 0), chunk.data)
+
+
 def upload(of: Uploads, data: bytes = NEW, sha: bytes = SHA) -> bool | None:
     progress = begin(of, first(data, sha=sha))
     while not progress.complete:
@@ -134,9 +138,17 @@ def test_an_upload_forgets_a_rollback(tmp_path: Path) -> None:
 def test_what_is_there_already_is_noticed_by_a_full_sha_only(tmp_path: Path) -> None:
     session = uploads(store(tmp_path))
     upload(session)
-    assert session.holds(session.inspect(first(), 0))
-    assert not session.holds(session.inspect(first(sha=SHA[:31]), 0))
-    assert not session.holds(session.inspect(first(sha=bytes(32)), 0))
+    assert holds(session, first())
+    assert not holds(session, first(sha=SHA[:31]))
+    assert not holds(session, first(sha=bytes(32)))
+
+
+def test_what_is_there_already_is_told_by_the_first_chunk_before_anything_is_hashed(tmp_path: Path) -> None:
+    session = uploads(store(tmp_path))
+    upload(session)
+    other = bytearray(NEW)
+    other[50] ^= 1
+    assert not holds(session, first(bytes(other), sha=SHA))
 
 
 def test_a_valid_upload_is_accepted_with_validation(tmp_path: Path) -> None:
