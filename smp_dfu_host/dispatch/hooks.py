@@ -10,7 +10,7 @@ not.
 `hook_events` has the events; here is what each of them comes with, and the handlers.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -255,16 +255,51 @@ Handler = Callable[[Notice], Awaitable[None] | None]
 """Called in the event loop: a function that is short, or one that is awaited. Raises a `Refusal` to refuse."""
 
 
-class _Chains(dict[Event, tuple[Handler, ...]]):
-    """Handlers by event, worked out when an event is first fired: one look-up for those that follow."""
+class Trigger:
+    """One event with its handlers, for who fires it all the time: `if trigger.chain: ... trigger.fire(data)`."""
 
-    def __init__(self, handlers: Sequence[tuple[int, Handler]]) -> None:
-        super().__init__()
-        self._handlers = handlers
+    __slots__ = ("chain", "event")
 
-    def __missing__(self, event: Event) -> tuple[Handler, ...]:
-        chain = self[event] = tuple(handler for events, handler in self._handlers if _covers(events, event))
-        return chain
+    def __init__(self, event: Event, chain: tuple[Handler, ...]) -> None:
+        self.event = event
+        self.chain = chain
+        """The handlers as they are now, in order; if there is none, the event's data need not be made."""
+
+    def fire(self, data: object) -> Awaitable[None] | None:
+        """Run the handlers as far as none of them waits; return what else is to be awaited, None if nothing is.
+
+        Raises:
+            Refusal: The first one that a handler raised; awaiting the rest raises it, too.
+        """
+        notice, handlers = Notice(self.event, data), iter(self.chain)
+        for handler in handlers:
+            try:
+                if (waiting := handler(notice)) is not None:
+                    return _go_on(waiting, handlers, notice)
+            except Refusal as refusal:
+                notice.refused = notice.refused or refusal
+            if notice.stopped:
+                break
+        if notice.refused is not None:
+            raise notice.refused
+        return None
+
+
+async def _go_on(waiting: Awaitable[None], handlers: Iterator[Handler], notice: Notice) -> None:
+    try:
+        await waiting
+    except Refusal as refusal:
+        notice.refused = notice.refused or refusal
+    for handler in () if notice.stopped else handlers:
+        try:
+            if (more := handler(notice)) is not None:
+                await more
+        except Refusal as refusal:
+            notice.refused = notice.refused or refusal
+        if notice.stopped:
+            break
+    if notice.refused is not None:
+        raise notice.refused
 
 
 class Hooks:
@@ -272,7 +307,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._handlers: tuple[tuple[int, Handler], ...] = ()
-        self._chains = _Chains(self._handlers)
+        self._triggers: dict[Event, Trigger] = {}
 
     def register(self, events: int, handler: Handler) -> None:
         """Call the handler at these events from now on, after those already registered.
@@ -287,9 +322,15 @@ class Hooks:
         """Call the handler no more, whatever it was registered for."""
         self._use(tuple(entry for entry in self._handlers if entry[1] != handler))
 
+    def trigger(self, event: Event) -> Trigger:
+        """Return the event's trigger, always the same; its handlers change as they are registered."""
+        if (trigger := self._triggers.get(event)) is None:
+            trigger = self._triggers[event] = Trigger(event, self._chain(event))
+        return trigger
+
     def heard(self, event: Event) -> bool:
-        """Tell whether the event has a handler; who fires it for every request need not make its data otherwise."""
-        return bool(self._chains[event])
+        """Tell whether the event has a handler."""
+        return bool(self.trigger(event).chain)
 
     async def notify(self, event: Event, data: object) -> None:
         """Run the event's handlers, one after another.
@@ -297,54 +338,17 @@ class Hooks:
         Raises:
             Refusal: The first one that a handler raised.
         """
-        if (waiting := self.fire(event, data)) is not None:
+        trigger = self.trigger(event)
+        if trigger.chain and (waiting := trigger.fire(data)) is not None:
             await waiting
-
-    def fire(self, event: Event, data: object) -> Awaitable[None] | None:
-        """Run the event's handlers as far as none of them waits; return what else is to be awaited, None if nothing is.
-
-        Raises:
-            Refusal: The first one that a handler raised; awaiting the rest raises it, too.
-        """
-        if not (chain := self._chains[event]):
-            return None
-        notice, handlers = Notice(event, data), iter(chain)
-        waiting = _call(handlers, notice)
-        if waiting is not None:
-            return _go_on(waiting, handlers, notice)
-        if notice.refused is not None:
-            raise notice.refused
-        return None
 
     def _use(self, handlers: tuple[tuple[int, Handler], ...]) -> None:
         self._handlers = handlers
-        self._chains = _Chains(handlers)
+        for trigger in self._triggers.values():
+            trigger.chain = self._chain(trigger.event)
 
-
-def _call(handlers: Iterator[Handler], notice: Notice) -> Awaitable[None] | None:
-    """Call one handler after another; return what the first of them that waits is to be awaited by."""
-    for handler in handlers:
-        try:
-            waiting = handler(notice)
-        except Refusal as refusal:
-            notice.refused = notice.refused or refusal
-        else:
-            if waiting is not None:
-                return waiting
-        if notice.stopped:
-            break
-    return None
-
-
-async def _go_on(waiting: Awaitable[None] | None, handlers: Iterator[Handler], notice: Notice) -> None:
-    while waiting is not None:
-        try:
-            await waiting
-        except Refusal as refusal:
-            notice.refused = notice.refused or refusal
-        waiting = None if notice.stopped else _call(handlers, notice)
-    if notice.refused is not None:
-        raise notice.refused
+    def _chain(self, event: Event) -> tuple[Handler, ...]:
+        return tuple(handler for events, handler in self._handlers if _covers(events, event))
 
 
 def _covers(events: int, event: Event) -> bool:

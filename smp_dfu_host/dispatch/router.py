@@ -21,9 +21,12 @@ from smp_dfu_host.dispatch.stats import Statistics
 from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal, WireError
 from smp_dfu_host.wire.body import Body, decode, encode
 from smp_dfu_host.wire.header import Header
-from smp_dfu_host.wire.message import Request, encode_reply, request_at
+from smp_dfu_host.wire.message import encode_reply, request_at
 
 log = logging.getLogger(__name__)
+
+_LONGEST = 0xFFFF
+"""Bytes of a payload that a header can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Router:
         self.groups: dict[int, Group] = {}
         """By id, in order."""
         self._table: dict[tuple[int, int, int], _Command] = {}
-        self._hooks = hooks
+        self._received = hooks.trigger(Event.CMD_RECV)
+        self._done = hooks.trigger(Event.CMD_DONE)
         self._counters = stats.group("smp", "requests", "replies", "errors", "failures", "short")
         for group in groups:
             if self.groups.setdefault(group.id, group) is group:
@@ -72,13 +76,20 @@ class Router:
             log.info("%s: %s; ignored", link.peer, exc)
             return len(packet)
         self._counters["requests"] += 1
-        header = request.header
-        context = Context(link, header, request.payload, self.groups)
-        command = None
-        rc = int(Rc.OK)
+        header, payload, fault = request
+        op, _, _, _, group, _, number = header
+        context = Context(link, header, payload, self.groups)
+        command, rc = None, int(Rc.OK)
         try:
-            command = self._find(request)
-            payload = await self._run(command, context, request.payload)
+            if fault is not None:
+                raise MgmtError(fault)  # noqa: TRY301  (an answer like any other)
+            if (command := self._table.get((group, number, op))) is None:
+                raise MgmtError(Rc.ENOTSUP)  # noqa: TRY301
+            if self._received.chain:
+                waiting = self._received.fire(CommandReceived(group, number, op, link.peer))
+                if waiting is not None:
+                    await waiting
+            payload = await self._run(command, context, payload)
         except Refusal as refusal:
             rc, payload = self._refused(context, refusal)
         except Exception:  # a fault of ours costs the client one answer, not the server
@@ -87,31 +98,17 @@ class Router:
             rc, payload = Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
         self._counters["replies"] += 1
         send(encode_reply(header, payload))
-        if command is not None and self._hooks.heard(Event.CMD_DONE):
-            await self._done(context, rc)
+        if command is not None and self._done.chain:
+            await self._tell_done(context, rc)
         return len(packet) if rc else behind
 
-    def _find(self, request: Request) -> _Command:
-        if request.fault is not None:
-            raise MgmtError(request.fault)
-        header = request.header
-        command = self._table.get((header.group, header.command, header.op))
-        if command is None:
-            raise MgmtError(Rc.ENOTSUP)
-        return command
-
     async def _run(self, command: _Command, context: Context, payload: bytes) -> bytes:
-        """Ask the hooks, run the method, and return its answer if that fits the link."""
-        header = context.header
-        if self._hooks.heard(Event.CMD_RECV):
-            received = CommandReceived(header.group, header.command, header.op, context.peer)
-            if (waiting := self._hooks.fire(Event.CMD_RECV, received)) is not None:
-                await waiting
+        """Run the method, and return its answer if that fits the link."""
         arguments = () if command.body is None else (decode(command.body, payload),)
         answer = encode(await command.method(context, *arguments))
         size = Header.SIZE + len(answer)
-        limit = min(context.buf_size, Header.SIZE + 0xFFFF)
-        if size > limit:
+        if size > context.buf_size or len(answer) > _LONGEST:
+            limit = min(context.buf_size, Header.SIZE + _LONGEST)
             raise MgmtError(command.group.too_large, f"reply of {size} bytes, limit is {limit}")
         return answer
 
@@ -134,9 +131,11 @@ class Router:
         group = self.groups.get(refusal.group)
         return Rc.EUNKNOWN if group is None else group.v0_rc.get(refusal.rc, Rc.EUNKNOWN)
 
-    async def _done(self, context: Context, rc: int) -> None:
+    async def _tell_done(self, context: Context, rc: int) -> None:
         header = context.header
         try:
-            await self._hooks.notify(Event.CMD_DONE, CommandDone(header.group, header.command, rc, context.peer))
+            waiting = self._done.fire(CommandDone(header.group, header.command, rc, context.peer))
+            if waiting is not None:
+                await waiting
         except Exception:  # the request is answered already; this event cannot refuse it
             log.exception("%s: a hook failed after %s", context.peer, header)

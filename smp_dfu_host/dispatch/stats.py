@@ -73,11 +73,10 @@ class Statistics:
 
 
 def count_uploads(hooks: Hooks, stats: Statistics) -> None:
-    """Count images and their parts from now on, as a group `upload`."""
+    """Count images from now on, as a group `upload`; the image group counts their parts in it, as there are so many."""
     counters = stats.group("upload", "started", "chunks", "done", "stopped", "bytes", "confirmed")
     events = {
         Event.IMG_DFU_STARTED: "started",
-        Event.IMG_DFU_CHUNK_WRITE_COMPLETE: "chunks",
         Event.IMG_DFU_PENDING: "done",
         Event.IMG_DFU_STOPPED: "stopped",
         Event.IMG_DFU_CONFIRMED: "confirmed",

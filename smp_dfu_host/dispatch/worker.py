@@ -104,7 +104,7 @@ class Worker:
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None
-        """Wakes the task that has nothing to do; None: it is at work, or about to be."""
+        """Wakes the task that has nothing to do; None: it is at work, about to be, or kept from it."""
         self._begun: Begun | None = None
         """What the task is to go on with before anything else."""
         self._serving = False
@@ -160,7 +160,10 @@ class Worker:
                     if self._begun is not None:
                         begun, self._begun = self._begun, None
                         await begun
-                    elif self._turns and not self._pausing.locked():
+                    elif self._pausing.locked():
+                        await self._change()
+                        began = now()
+                    elif self._turns:
                         await self._serve_next()
                     else:
                         await self._wanted()
@@ -179,6 +182,7 @@ class Worker:
         Waits until the request at hand is served, and for a moment until its reply and those before it are sent.
         """
         async with self._pausing:
+            self._rouse()
             while self._serving:
                 await self._change()
             self._turns.clear()
@@ -191,8 +195,7 @@ class Worker:
                 yield
             finally:
                 self.clear()
-                self._rouse()  # those who wait get their turn when the pause is over
-                self._stir()
+                self._stir()  # those who wait get their turn when the pause is over
 
     async def drained(self) -> None:
         """Wait until every reply that was made has been sent or lost; who must not wait for ever sets a timeout."""
@@ -205,20 +208,20 @@ class Worker:
             self._forget(lane)
 
     def _lane(self, link: Link) -> _Lane:
-        if (lane := self._lanes.get(id(link))) is None:
-            lane = self._lanes[id(link)] = _Lane(link, self._traffic(link), self._send)
+        lane = self._lanes[id(link)] = _Lane(link, self._traffic(link), self._send)
         return lane
 
     def _take(self, link: Link, packet: bytes, share: int) -> bool:
         """Serve or queue one packet if there is room, and the link has less than its share of it."""
-        lane = self._lane(link)
-        if len(self._turns) >= self._queue_size or len(lane.packets) >= share or lane.full:
+        lane = self._lanes.get(id(link)) or self._lane(link)
+        first = self._idle is not None and not self._turns and not lane.outbox and not link.closed
+        if not first and (len(self._turns) >= self._queue_size or len(lane.packets) >= share or lane.full):
             return False
         self._counters["packets"] += 1
         traffic = lane.traffic
         traffic["rx"] += 1
         traffic["rx_bytes"] += len(packet)
-        if self._begin(lane, packet):
+        if first and self._begin(lane, packet):
             return True
         lane.packets.append(packet)
         self._turns.append(lane)
@@ -228,10 +231,8 @@ class Worker:
         return True
 
     def _begin(self, lane: _Lane, packet: bytes) -> bool:
-        """Begin to serve a packet here and now, if none is before it and no task runs; return whether that was done."""
-        if self._task is None or self._idle is None or self._turns or lane.resting or lane.link.closed:
-            return False
-        if self._pausing.locked() or asyncio.current_task() is not None:
+        """Begin to serve a packet that nothing is before, here and now; False if another task runs."""
+        if self._task is None or asyncio.current_task() is not None:
             return False
         self._begun = begin(self._serve(lane, packet, 0), self._task)
         if self._begun is not None:
@@ -287,7 +288,7 @@ class Worker:
         self._serving = True
         try:
             while offset < len(packet):
-                if lane.full:
+                if len(lane.outbox) >= OUTBOX_SIZE:
                     lane.interrupted = packet, offset
                     lane.resting += 1
                     break
@@ -296,7 +297,8 @@ class Worker:
                     break
         finally:
             self._serving = False
-            self._stir()
+            if self._waiters:
+                self._stir()
 
     def _traffic(self, link: Link) -> Counters:
         """Return the counters of a link's transport."""

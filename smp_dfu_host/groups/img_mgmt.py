@@ -90,7 +90,12 @@ class ImageGroup(Group):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._store = services.store
-        self._heard = services.hooks.heard
+        hooks = services.hooks
+        self._part, self._written = (
+            hooks.trigger(Event.IMG_DFU_CHUNK),
+            hooks.trigger(Event.IMG_DFU_CHUNK_WRITE_COMPLETE),
+        )
+        self._ended = hooks.trigger(Event.CMD_STATUS)
         config = services.config.image
         self._check_upload, self._frugal = config.check_upload, config.frugal_list
         self._direct = config.direct_upload
@@ -101,6 +106,7 @@ class ImageGroup(Group):
             direct=config.direct_upload,
         )
         self._syncing: asyncio.Task[None] | None = None
+        self._counters = services.stats.group("upload", "chunks")
 
     @read(0)
     async def get_state(self, _context: Context) -> Mapping[str, object]:
@@ -122,7 +128,8 @@ class ImageGroup(Group):
     @write(1, Upload)
     async def upload(self, context: Context, request: Upload) -> Mapping[str, object]:
         """Take a part of an image; say where to go on and, with the last one, whether `sha` agrees (`match`)."""
-        off, size = _given(request.off), _given(request.len)
+        off = None if request.off == _UNSET else request.off
+        size = None if request.len == _UNSET else request.len
         chunk = Chunk(off, request.data, size, request.sha, request.image, request.upgrade)
         try:
             with _INSPECTING:
@@ -199,7 +206,7 @@ class ImageGroup(Group):
         """Write a part that passed the checks; tell what becomes of it."""
         status = UploadStatus.START if step.first else UploadStatus.ONGOING
         try:
-            if self._heard(Event.IMG_DFU_CHUNK):
+            if self._part.chain:
                 await self._ask(context, request, step)
             with _WRITING:
                 if step.first and await self._begin(context, request.data, step):
@@ -219,12 +226,13 @@ class ImageGroup(Group):
         else:
             if progress.unsynced >= SYNC_SIZE:
                 self._sync()
-            if self._heard(Event.IMG_DFU_CHUNK_WRITE_COMPLETE):
+            self._counters["chunks"] += 1
+            if self._written.chain:
                 where = step.image, step.slot, progress.off, progress.size
                 await self._tell(Event.IMG_DFU_CHUNK_WRITE_COMPLETE, ChunkWritten, context.peer, *where)
             return {"off": progress.off}
         finally:
-            if self._heard(Event.CMD_STATUS):
+            if self._ended.chain:
                 await self._tell(Event.CMD_STATUS, CommandStatus, GROUP, UPLOAD, status)
 
     async def _ask(self, context: Context, request: Upload, step: Step) -> None:
@@ -290,7 +298,3 @@ def _check(context: Context, request: Upload, step: Step) -> UploadCheck:
         slot=step.slot,
         erase=step.first,
     )
-
-
-def _given(number: int | None) -> int | None:
-    return None if number == _UNSET else number

@@ -63,6 +63,7 @@ class _Plan:
     """Fields without a default."""
 
 
+_EMPTY_MAP = cbor.MAP << 5
 _BEFORE_TEXT = (cbor.TEXT << 5) - 1
 """What the head of a text of less than 24 bytes is above its whole size."""
 
@@ -82,16 +83,18 @@ def decode(kind: type[B], payload: bytes) -> B:
         values = _read_map(plan, payload)
     except (IndexError, struct.error) as exc:
         raise MgmtError(Rc.EINVAL, f"map of {len(payload)} bytes is cut short") from exc
-    if not plan.required <= values.keys():
+    if plan.required and not plan.required <= values.keys():
         raise MgmtError(Rc.EINVAL, f"missing: {', '.join(sorted(plan.required - values.keys()))}")
     return kind(**values)
 
 
 def _read_map(plan: _Plan, data: bytes) -> dict[str, Any]:
     """Return the values of the known keys; one pass over the top level of the map."""
-    major, count, offset = cbor.read_head(data, 0)
-    if major != cbor.MAP:
-        raise cbor.malformed("no map", 0)
+    count, offset = data[0] - _EMPTY_MAP, 1
+    if not 0 <= count < cbor.SHORT:  # nearly all are that short
+        major, count, offset = cbor.read_head(data, 0)
+        if major != cbor.MAP:
+            raise cbor.malformed("no map", 0)
     values: dict[str, Any] = {}
     quick = plan.quick
     while count:
@@ -144,6 +147,8 @@ def encode(body: Body | Mapping[str, object]) -> bytes:
     Values may be integers, booleans, texts, byte strings, bodies, mappings and sequences of those.
     """
     try:
+        if type(body) is dict and all(map(_ATOMS.__contains__, map(type, body.values()))):
+            return cbor2.dumps(body, indefinite_containers=True)
         return cbor2.dumps(_plain(body, _as_it_is), indefinite_containers=True)
     except UnicodeEncodeError:  # a text that came with invalid UTF-8 goes back as it came
         return cbor2.dumps(_plain(body, _RawText), indefinite_containers=True, default=_encode_raw)

@@ -21,6 +21,9 @@ from smp_dfu_host.errors import MgmtError, Rc
 UINT, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
 """Major types."""
 
+SHORT = 24
+"""Arguments below that lie in the first byte."""
+
 INDEFINITE = -1
 """The argument of a string, array or map whose end is marked, and of the mark itself (major type `SIMPLE`)."""
 
@@ -112,10 +115,9 @@ def int_reader(low: int, high: int) -> Reader:
     """Return a reader of integers between those, both included."""
 
     def read_int(data: bytes, offset: int) -> tuple[int, int]:
-        if data[offset] == _UINT_OF_4:  # most offsets, which come with every chunk
-            major, value, end = UINT, _U32.unpack_from(data, offset + 1)[0], offset + 5
-        else:
-            major, value, end = read_head(data, offset)
+        if data[offset] == _UINT_OF_4 and high >= 0xFFFFFFFF and low <= 0:  # most offsets; they come with every chunk
+            return _U32.unpack_from(data, offset + 1)[0], offset + 5
+        major, value, end = read_head(data, offset)
         if major == NEGATIVE:
             value = -1 - value
         if major > NEGATIVE or not low <= value <= high:

@@ -10,6 +10,7 @@ version 1, version 1 is their version 2 (zephyr doc/services/device_mgmt/smp_pro
 
 from enum import IntEnum
 from struct import Struct
+from struct import error as StructError  # noqa: N812  (its name says nothing by itself)
 from typing import ClassVar, NamedTuple
 
 from smp_dfu_host.errors import WireError
@@ -66,9 +67,10 @@ class Header(_Fields):
         Raises:
             WireError: If fewer than eight bytes are there.
         """
-        if len(data) - offset < cls.SIZE:
-            raise WireError(f"header of {max(0, len(data) - offset)} bytes, must be {cls.SIZE}")
-        first, flags, length, group, sequence, command = _STRUCT.unpack_from(data, offset)
+        try:
+            first, flags, length, group, sequence, command = _STRUCT.unpack_from(data, offset)
+        except StructError as exc:
+            raise WireError(f"header of {max(0, len(data) - offset)} bytes, must be {cls.SIZE}") from exc
         return tuple.__new__(cls, (first & 7, first >> 3 & 3, flags, length, group, sequence, command))
 
     def pack(self) -> bytes:

@@ -46,18 +46,15 @@ def request_at(packet: bytes, offset: int) -> tuple[Request, int]:
     header = Header.parse(packet, offset)
     start = offset + Header.SIZE
     payload = packet[start:]
-    return Request(header, payload, _fault(header, len(payload))), start + header.length
-
-
-def _fault(header: Header, available: int) -> Rc | None:
-    """Return what is wrong with a header, in the order in which Zephyr looks."""
-    if header.length > available:
-        return Rc.ECORRUPT
-    if header.op not in _REQUESTS:
-        return Rc.ENOTSUP
-    if header.version > NEWEST_VERSION:
-        return Rc.UNSUPPORTED_TOO_NEW
-    return None
+    op, version, _, length, _, _, _ = header
+    fault = None
+    if length > len(payload):  # in the order in which Zephyr looks
+        fault = Rc.ECORRUPT
+    elif op not in _REQUESTS:
+        fault = Rc.ENOTSUP
+    elif version > NEWEST_VERSION:
+        fault = Rc.UNSUPPORTED_TOO_NEW
+    return Request(header, payload, fault), start + length
 
 
 def encode_reply(header: Header, payload: bytes) -> bytes:
