@@ -43,6 +43,8 @@ class SmpConfig:
     """Requests that may wait; datagrams beyond it are dropped and counted, streams wait."""
     groups: tuple[str, ...] = option(())
     """The groups that are served, by entry point name, such as `os_mgmt`; empty: all that are installed."""
+    uvloop: bool = option(False)
+    """Run on uvloop instead of asyncio's own event loop: less work for each packet. Must be installed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from smp_dfu_host.cli.config import Command, shared_options, the_config
 from smp_dfu_host.cli.desk import Terminal
 from smp_dfu_host.cli.live import Board
 from smp_dfu_host.config import PAIRING_POLICIES, SECURITY_LEVELS, Config
+from smp_dfu_host.errors import ConfigError
 
 REFRESH_HZ = 5
 """How often the live display is drawn in a second."""
@@ -79,11 +80,33 @@ def serve(ready_fd: int | None, verbose: bool, **options: Any) -> int:
         set_up_logging(RichHandler(console=console, show_path=False, log_time_format="%X"), "%(message)s", verbose)
         display = Display(console, board := Board())
         try:
-            return asyncio.run(run(config, partial(display.announce, announce), board))
+            return lived(config, partial(run, config, partial(display.announce, announce), board))
         finally:
             display.stop()
     set_up_logging(logging.StreamHandler(), "%(asctime)s %(levelname)-7s %(message)s", verbose)
-    return asyncio.run(run(config, announce))
+    return lived(config, partial(run, config, announce))
+
+
+def lived(config: Config, life: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run the server on the event loop that the configuration wants; return the exit status."""
+    with asyncio.Runner(loop_factory=new_uvloop if config.smp.uvloop else None) as runner:
+        runner.get_loop()  # before there is anything to run, as there may be no such loop
+        return runner.run(life())
+
+
+def new_uvloop() -> asyncio.AbstractEventLoop:
+    """Return an event loop of uvloop's.
+
+    Raises:
+        ConfigError: If uvloop is not installed.
+    """
+    try:
+        import uvloop  # an extra, and only where it is asked for
+    except ImportError as exc:
+        raise ConfigError(
+            "smp.uvloop = true: uvloop is not installed; pip install 'smp-dfu-host[uvloop]'", "smp.uvloop"
+        ) from exc
+    return uvloop.new_event_loop()
 
 
 def overrides(options: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

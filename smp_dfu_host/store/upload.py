@@ -19,7 +19,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -65,9 +65,10 @@ class _Session:
         record_file: Where that is kept.
         slot_file: Where the upload goes.
         base: Where it starts in the slot.
+        opened: Closes the files.
     """
 
-    def __init__(self, record: UploadRecord, record_file: int, slot_file: int, base: int) -> None:
+    def __init__(self, record: UploadRecord, record_file: int, slot_file: int, base: int, opened: ExitStack) -> None:
         self.record = record
         """As it was when the session was opened here."""
         self.record_file = record_file
@@ -80,7 +81,8 @@ class _Session:
         self._wanted = ImageHeader.SIZE
         """How many bytes must be there before more can be said about where the image ends."""
         self._told = False
-        self._open = [record_file, slot_file]
+        self._hash, self._hashed = hashlib.sha256(), 0
+        self._open = opened
 
     @property
     def size(self) -> int:
@@ -91,12 +93,21 @@ class _Session:
         """Return bytes of the upload that are there."""
         return os.pread(self.slot_file, min(size, self.off - offset), self.base + offset)
 
+    def hash_to(self, off: int, slot_file: int) -> None:
+        """Hash what is there up to that offset and is not hashed yet; in one thread at a time.
+
+        Args:
+            off: Where to stop, in bytes.
+            slot_file: The slot's open file, that of this session or one like it.
+        """
+        for offset in range(self._hashed, off, _CHUNK):
+            self._hash.update(os.pread(slot_file, min(_CHUNK, off - offset), self.base + offset))
+        self._hashed = off
+
     def digest(self) -> bytes:
         """Return the SHA-256 of what is there."""
-        state = hashlib.sha256()
-        for offset in range(0, self.off, _CHUNK):
-            state.update(self.read(offset, _CHUNK))
-        return state.digest()
+        self.hash_to(self.off, self.slot_file)
+        return self._hash.digest()
 
     def arrived(self) -> bool:
         """Tell, once, that the image is there up to its last TLV, or can no longer become one."""
@@ -115,8 +126,7 @@ class _Session:
         return os.fstat(self.record_file).st_nlink > 0 and self.record.counter == counter
 
     def close(self) -> None:
-        while self._open:
-            os.close(self._open.pop())
+        self._open.close()
 
     def __del__(self) -> None:
         self.close()
@@ -207,16 +217,9 @@ class Uploads:
             _erase(area, 0, behind)
             _erase(area, max(behind, area.sector_offset(area.sector_at(trailer))), area.size)
         with naming(path):
-            slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            inode = os.fstat(slot_file).st_ino
-        with naming(self._store.layout.upload):
-            record = UploadRecord(
-                self._boot(), counter, inode, step.slot, step.size, 0, 0, step.sha, owner_bytes(owner)
-            )
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            record_file = os.open(self._store.layout.upload, flags, 0o644)
-            record.write(record_file)
-        self._session = _Session(record, record_file, slot_file, base)
+            inode = path.stat().st_ino
+        record = UploadRecord(self._boot(), counter, inode, step.slot, step.size, 0, 0, step.sha, owner_bytes(owner))
+        self._session = self._opened(record, os.O_CREAT | os.O_EXCL)
 
     def write(self, data: bytes) -> Progress:
         """Write the chunk that `inspect` let through.
@@ -238,7 +241,7 @@ class Uploads:
         return Progress(off, size, off - session.durable, checkable)
 
     def sync(self) -> None:
-        """Make what is written so far survive a power cut of the host; may run beside `write`, in another thread.
+        """Make what is written so far survive a power cut of the host, and hash it; may run beside `write` in a thread.
 
         Raises:
             StoreError: If the disk reports an error.
@@ -254,6 +257,8 @@ class Uploads:
                 session.durable = max(off, session.durable)
                 write_durable(record_file, session.durable)
                 os.fdatasync(record_file)
+                if session.record.sha:
+                    session.hash_to(off, slot_file)
         finally:
             os.close(slot_file)
             os.close(record_file)
@@ -324,12 +329,20 @@ class Uploads:
         if record.counter != counter or record.inode != path.stat().st_ino or not record.off:
             self._store.close_uploads()
             return None
-        with naming(path):
-            slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        with naming(layout.upload):
-            record_file = os.open(layout.upload, os.O_RDWR | os.O_CLOEXEC)
-            record.write(record_file)
-        return _Session(record, record_file, slot_file, self._store.image_base(record.slot))
+        return self._opened(record, 0)
+
+    def _opened(self, record: UploadRecord, flags: int) -> _Session:
+        """Open a session's files, and put the record into its own."""
+        path, upload = self._store.layout.slot(record.slot), self._store.layout.upload
+        with ExitStack() as opened:
+            with naming(path):
+                slot_file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            opened.callback(os.close, slot_file)
+            with naming(upload):
+                record_file = os.open(upload, os.O_RDWR | os.O_CLOEXEC | flags, 0o644)
+                opened.callback(os.close, record_file)
+                record.write(record_file)
+            return _Session(record, record_file, slot_file, self._store.image_base(record.slot), opened.pop_all())
 
     def _open_session(self) -> _Session:
         if self._session is None:

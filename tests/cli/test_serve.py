@@ -8,7 +8,7 @@ import pty
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from smp_dfu_host.cli.serve import Endpoint, overrides, settled
 from smp_dfu_host.config import load, override
 from smp_dfu_host.mcuboot.image import ImageVersion
 from smp_dfu_host.store.factory import make_image
-from tests.cli.conftest import Cli
+from tests.cli.conftest import SMALL, Cli
 from tests.client import line_client, udp_client
 
 START_S = 30.0
@@ -64,8 +64,8 @@ async def served(cli: Cli, *args: str, stderr: int = asyncio.subprocess.DEVNULL)
             await process.wait()
 
 
-async def failed(cli: Cli, *args: str) -> tuple[int, list[str]]:
-    process = await start(cli, *args, stderr=asyncio.subprocess.PIPE)
+async def failed(cli: Cli, *args: str, **options: Any) -> tuple[int, list[str]]:
+    process = await start(cli, *args, stderr=asyncio.subprocess.PIPE, **options)
     async with asyncio.timeout(START_S):
         out, err = await process.communicate()
     assert not out
@@ -100,6 +100,35 @@ async def test_ready_line_on_a_descriptor(cli: Cli, tmp_path: Path) -> None:
         os.close(reader)
     assert out == b""
     assert process.returncode == 0
+
+
+async def test_update_on_uvloop(cli: Cli, tmp_path: Path) -> None:
+    """Over UDP and a pty: what waits, what does not, a reset, and the end."""
+    pytest.importorskip("uvloop")
+    cli.configure(f"{SMALL}[smp]\nuvloop = true\n[reset]\ndelay_ms = 50\n")
+    image = make_image(ImageVersion(2, 0, 0), bytes(8000))
+    async with served(cli, *UDP, "--pty", str(tmp_path / "tty")) as server:
+        async with udp_client("127.0.0.1", server.port) as client:
+            assert [off async for off in client.upload(image)][-1] == len(image)
+            (_, arrived) = await client.images()
+            await client.mark(arrived["hash"], confirm=True)
+            assert await client.reset() == {}
+        async with line_client(tmp_path / "tty", timeout_s=1) as client:
+            version = "1.0.0"
+            while version != "2.0.0":
+                with suppress(TimeoutError):  # what comes while it resets is lost
+                    version = (await client.images())[0]["version"]
+        assert await server.end(signal.SIGTERM) == 0
+
+
+async def test_uvloop_that_is_not_there_is_one_clear_line(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "uvloop.py").write_text("raise ImportError")
+    cli.configure(f"{SMALL}[smp]\nuvloop = true\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "hidden")}
+    code, lines = await failed(cli, *UDP, env=environment)
+    assert code == 2
+    assert lines == ["smp-dfu-host: smp.uvloop = true: uvloop is not installed; pip install 'smp-dfu-host[uvloop]'"]
 
 
 async def test_live_display_on_a_terminal(cli: Cli) -> None:
