@@ -10,8 +10,10 @@ import contextlib
 import logging
 import os
 import termios
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -127,6 +129,8 @@ class SerialTransport:
         self._line: _Line | None = None
         self._link: SerialLink | None = None
         self._framing: LineFraming | None = None  # None while the device is off
+        self._waiting: deque[bytes] = deque()
+        """Packets that the inbox has not taken yet; nothing is read meanwhile."""
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, inbox: Inbox) -> Mapping[str, str | int]:
@@ -136,7 +140,7 @@ class SerialTransport:
             TransportError: If it cannot be had; the message says why.
         """
         self._inbox = inbox
-        self._line = self._open_line()
+        self._line = self._open_line(inbox)
         self._task = asyncio.create_task(self._serve(inbox, self._line), name=str(self._peer))
         return {"transport": self.name, "path": str(self._path)}
 
@@ -149,6 +153,7 @@ class SerialTransport:
     async def offline(self) -> None:
         """Drop the link; the line stays open and what arrives is thrown away."""
         self._framing = None
+        self._waiting.clear()
         self._drop(self._link)
 
     async def close(self) -> None:
@@ -170,41 +175,48 @@ class SerialTransport:
                 log.error("%s; looking for it every %g s", exc, self._retry_s)  # noqa: TRY400  (one line, no traceback)
             self._drop(self._link)
             line.close()
-            line = await self._reopen()
+            line = await self._reopen(inbox)
 
     async def _receive(self, inbox: Inbox, line: "_Line") -> None:
-        """Pass on what the line brings, and no more than the inbox takes, until the line is lost."""
+        """Pass on the packets that wait, and have the line go on behind them, until the line is lost."""
         while True:
-            data = await line.read()
-            framing = self._framing
-            if framing is None:
-                continue
-            dropped = framing.dropped
-            for packet in framing.feed(data):
-                if self._framing is not framing:
-                    break  # rebooted while the inbox was full
-                await inbox.put(self._joined(inbox, line), packet)
-            if framing.dropped != dropped:
-                log.warning("%s: %d broken packets dropped", self._peer, framing.dropped - dropped)
+            await line.held()
+            while self._waiting:
+                await inbox.put(self._joined(inbox, line), self._waiting.popleft())
+            line.go_on()
 
-    async def _reopen(self) -> "_Line":
+    def _take(self, inbox: Inbox, line: "_Line", data: bytes) -> bool:
+        """Pass on what the line brings; False if packets wait, for room or for their turns."""
+        framing = self._framing
+        if framing is None:
+            return True
+        dropped = framing.dropped
+        for number, packet in enumerate(framing.feed(data)):
+            # Those behind the first one take their turns, so that many at once do not keep other peers waiting.
+            if number or not inbox.put_now(self._joined(inbox, line), packet):
+                self._waiting.append(packet)
+        if framing.dropped != dropped:
+            log.warning("%s: %d broken packets dropped", self._peer, framing.dropped - dropped)
+        return not self._waiting
+
+    async def _reopen(self, inbox: Inbox) -> "_Line":
         while True:
             await asyncio.sleep(self._retry_s)
             try:
-                self._line = self._open_line()
+                self._line = self._open_line(inbox)
             except TransportError as exc:
                 log.debug("%s", exc)
             else:
                 log.info("%s: back", self._peer)
                 return self._line
 
-    def _open_line(self) -> "_Line":
+    def _open_line(self, inbox: Inbox) -> "_Line":
         terminal: Terminal
         if self._config.device is not None:
             terminal = Tty(self._config.device, self._config.baudrate)
         else:
             terminal = Pty(self._path)
-        return _Line(terminal, self._peer, self._stall_s)
+        return _Line(terminal, self._peer, self._stall_s, partial(self._take, inbox))
 
     def _joined(self, inbox: Inbox, line: "_Line") -> SerialLink:
         if self._link is None:
@@ -223,14 +235,22 @@ class SerialTransport:
 
 
 class _Line:
-    """An open terminal on the event loop: reads and writes that wait."""
+    """An open terminal on the event loop: bytes that are taken as they come, and writes that wait.
 
-    def __init__(self, terminal: Terminal, peer: Peer, stall_s: float) -> None:
+    Args:
+        terminal: The terminal.
+        peer: Whose it is, for messages.
+        stall_s: What is written is given up after so many seconds without progress.
+        take: Called with the line and the bytes that came; False: nothing more is read until `go_on`.
+    """
+
+    def __init__(self, terminal: Terminal, peer: Peer, stall_s: float, take: Callable[["_Line", bytes], bool]) -> None:
         self._terminal = terminal
         self._peer = peer
         self._stall_s = stall_s
+        self._take = take
         self._loop = asyncio.get_running_loop()
-        self._came = b""
+        self._held = False
         self._hung_up = ""
         """Why nothing comes any more."""
         self._listens = False
@@ -240,37 +260,41 @@ class _Line:
         self._torn = False
         self._closed = False
 
-    async def read(self) -> bytes:
-        """Wait for bytes.
+    async def held(self) -> None:
+        """Give all that comes to `take`, until that has no room.
 
         Raises:
             TransportError: If the line hung up.
         """
-        while not self._came and not self._hung_up:
+        while not self._held and not self._hung_up:
             if not self._listens:
                 self._listens = True
                 self._loop.add_reader(self._terminal.fd, self._readable)
             self._reader = self._loop.create_future()
             await self._reader
-        if not self._came:
+        if not self._held:
             raise TransportError(f"{self._peer}: {self._hung_up}; unplugged?")
-        data, self._came = self._came, b""
-        return data
+
+    def go_on(self) -> None:
+        """Read again: there is room."""
+        self._held = False
 
     def _readable(self) -> None:
-        """Take bytes; while nobody wants them, leave them where they are, so that the other end has to wait."""
-        if self._came or self._hung_up:
+        """Take bytes; while there is no room, leave them where they are, so that the other end has to wait."""
+        if self._held or self._hung_up:
             self._deaf()
             return
         try:
-            self._came = os.read(self._terminal.fd, CHUNK)
+            data = os.read(self._terminal.fd, CHUNK)
         except BlockingIOError:
             return
         except OSError as exc:
             self._hung_up = exc.strerror or str(exc)
         else:
-            self._hung_up = "" if self._came else "hung up"
-        _wake(self._reader)
+            self._hung_up = "" if data else "hung up"
+            self._held = bool(data) and not self._take(self, data)
+        if self._held or self._hung_up:
+            _wake(self._reader)
 
     def _deaf(self) -> None:
         self._listens = False
@@ -278,7 +302,6 @@ class _Line:
 
     def forget(self) -> None:
         """Throw away what has arrived and was not read."""
-        self._came = b""
         with contextlib.suppress(OSError, termios.error):  # a line that is lost has nothing
             termios.tcflush(self._terminal.fd, termios.TCIFLUSH)
 
