@@ -106,7 +106,7 @@ class PtyChannel:
             self._write(text)
             lines.append(read())
             trips_s.append(now() - begin)
-        return Exchange([_decode(line) for line in lines], trips_s, now() - began)
+        return Exchange([decode_line(line) for line in lines], trips_s, now() - began)
 
     def close(self) -> None:
         """Let go of it."""
@@ -126,7 +126,8 @@ class PtyChannel:
         return line
 
 
-def _decode(line: bytes) -> bytes:
+def decode_line(line: bytes) -> bytes:
+    """Return the message in a packet of one line."""
     decoder = console.decode()
     next(decoder)
     try:

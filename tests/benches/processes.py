@@ -24,6 +24,7 @@ SPARE = 32
 END_S = 30
 CONFIG = """
 store = "store"
+smp.uvloop = {uvloop}
 transport.udp = {{ enabled = true, port = 0 }}
 transport.serial = {{ pty = "target.pty" }}
 bootloader.keys = ["key.pem"]
@@ -54,9 +55,13 @@ class Served:
         """Open descriptors."""
         return sum(descriptors(Path(f"/proc/{self.process.pid}")).values())
 
+    def where(self, transport: str) -> dict[str, Any]:
+        """Return what the ready line says of `udp` or `serial`."""
+        return next(each for each in self.transports if each["transport"] == transport)
+
     def open(self, transport: str) -> Channel:
         """Return a client's end: `udp` or `serial`."""
-        where = next(each for each in self.transports if each["transport"] == transport)
+        where = self.where(transport)
         return UdpChannel(where["host"], where["port"]) if transport == "udp" else PtyChannel(Path(where["path"]))
 
 
@@ -90,14 +95,17 @@ class TargetFolder:
     Args:
         folder: Where it is made.
         largest: Of the images, in bytes.
+        uvloop: Whether the target runs on uvloop.
     """
 
-    def __init__(self, folder: Path, largest: int) -> None:
+    def __init__(self, folder: Path, largest: int, *, uvloop: bool = False) -> None:
         folder.mkdir()
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.folder = folder
         self.config = folder / "target.toml"
-        self.config.write_text(CONFIG.format(sector=SECTOR, sectors=largest // SECTOR + SPARE))
+        self.config.write_text(
+            CONFIG.format(sector=SECTOR, sectors=largest // SECTOR + SPARE, uvloop=str(uvloop).lower())
+        )
         (folder / "key.pem").write_bytes(pem(self._key))
         (folder / "factory.bin").write_bytes(self.image(64 * 1024))
 

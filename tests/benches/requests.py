@@ -24,9 +24,13 @@ def upload_requests(image: bytes, frame: int) -> list[bytes]:
         body: dict[str, object] = {"off": offset}
         if not offset:
             body |= {"image": 0, "len": len(image), "sha": sha256(image).digest()}
-        room = frame - 8 - len(cbor2.dumps({**body, "data": b""})) - 2  # the size of `data` takes three bytes, not one
-        data = image[offset : offset + room]
+        data = image[offset : offset + room(body, frame)]
         payload = cbor2.dumps({**body, "data": data})
         requests.append(HEADER.pack(WRITE, 0, len(payload), 1, len(requests) % 256, 1) + payload)
         offset += len(data)
     return requests
+
+
+def room(body: dict[str, object], frame: int) -> int:
+    """Return how many bytes of `data` fit into a request of that size beside the rest of its body."""
+    return frame - HEADER.size - len(cbor2.dumps({**body, "data": b""})) - 2  # their size takes three bytes, not one
