@@ -62,14 +62,44 @@ class ConsoleFraming:
         """Take bytes of the tty; return the packets that they complete. What is broken is dropped and counted."""
         *whole, rest = data.split(b"\n")
         packets = []
-        for piece in whole:
-            line = self._line + piece if self._line else piece
-            self._line = b""
+        if whole and self._line:
+            whole[0], self._line = self._line + whole[0], b""
+        number = 0
+        alike = True
+        while number < len(whole):
+            line = whole[number]
+            if alike and line[:2] == NEXT:
+                if taken := self._take_many(whole, number):
+                    number += taken
+                    continue
+                alike = False  # there is something between them; do not try again for each
             if (packet := self._end_line(line)) is not None:
                 packets.append(packet)
+            number += 1
         if rest:
             self._line = (self._line + rest)[:LINE_LIMIT]  # of one that is too long it is enough to know that
         return iter(packets)
+
+    def _take_many(self, lines: list[bytes], start: int) -> int:
+        """Take lines from the middle of a packet, all of one size, at one go; return how many.
+
+        A large packet has dozens of them, and to decode them one by one costs more than all else that is done with it.
+        """
+        size = len(lines[start])
+        if not self._packet or not len(NEXT) < size < LINE_LIMIT or size % 4 != len(NEXT):  # base64 comes in fours
+            return 0
+        inside = (self._wanted - len(self._packet) - 1) // (size // 4 * 3)
+        run = lines[start : start + inside]
+        if len(run) < 2 or set(map(len, run)) != {size}:
+            return 0
+        text = b"\n".join([b"", *run])
+        if text.count(b"\n" + NEXT) != len(run):
+            return 0
+        try:
+            self._packet += a2b_base64(text.replace(b"\n" + NEXT, b""), strict_mode=True)
+        except Base64Error:
+            return 0
+        return len(run)
 
     def _end_line(self, line: bytes) -> bytes | None:
         """Take a whole line without its LF; return the packet if this was its last one."""
