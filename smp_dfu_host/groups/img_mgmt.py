@@ -133,7 +133,11 @@ class ImageGroup(Group):
         chunk = Chunk(off, request.data, size, request.sha, request.image, request.upgrade)
         try:
             with _INSPECTING:
-                step = self._uploads.inspect(chunk, self.services.lock.counter)
+                counter = self.services.lock.counter
+                if off:
+                    step = self._uploads.inspect(chunk, counter)
+                else:  # looks for a slot, and at the images in all of them
+                    step = await asyncio.to_thread(self._uploads.inspect, chunk, counter)
         except StoreRefused as refusal:
             await self._tell(Event.IMG_DFU_STOPPED, DfuStopped, context.peer, str(refusal))
             await self._stop(context, refusal)  # which tells it again: Zephyr's checks do, and then the command does

@@ -20,6 +20,7 @@ from smp_dfu_host.mcuboot.options import (
     slots_of,
 )
 from smp_dfu_host.mcuboot.overwrite import OverwriteMode
+from smp_dfu_host.mcuboot.proofs import Proofs
 from smp_dfu_host.mcuboot.request import SetNextError, set_next, set_next_direct
 from smp_dfu_host.mcuboot.single import SingleFlow
 from smp_dfu_host.mcuboot.swap_move import MoveMode
@@ -189,7 +190,7 @@ class Bootloader:
             return SingleFlow(context).max_image_size(context.images[image])
         return self._update_mode(context).max_image_size(pair)
 
-    def check_image(self, image: int, slot: int, base: int = 0) -> ImageInfo:
+    def check_image(self, image: int, slot: int, base: int = 0, proofs: Proofs | None = None) -> ImageInfo:
         """Check an image as a boot would: header, size, TLVs, security counter, hash, signature; decrypted if need be.
 
         Whether it may replace another one (marks, versions, dependencies, addresses) is not looked at.
@@ -198,12 +199,14 @@ class Bootloader:
             image: Number of the image pair.
             slot: 0 or 1.
             base: Where it starts in the slot: with swap-using-offset, an update is one sector into slot 1.
+            proofs: What was computed of it before; None: nothing.
 
         Raises:
             ImageInvalid: With the reason in words.
             StoreError: If the flash cannot be read.
         """
         context = self._context()
+        context.proofs = proofs or context.proofs
         state = context.images[image]
         state.base, area = base, state.slot(slot)
         state.headers[slot] = header = read_header(area, base)

@@ -24,6 +24,7 @@ from smp_dfu_host.mcuboot.image import (
     read_header,
 )
 from smp_dfu_host.mcuboot.options import BootOptions, Downgrade, Mode, SlotPair
+from smp_dfu_host.mcuboot.proofs import Proofs
 from smp_dfu_host.mcuboot.ram_load import ram_place
 from smp_dfu_host.mcuboot.rollback import downgrade, lower_version
 from smp_dfu_host.mcuboot.swap_type import SwapType
@@ -43,15 +44,19 @@ class Fitness:
         areas: All slots.
         slot: The one that the image is in, counted through all images.
         counters: The stored security counters.
+        proofs: What was computed of the image before; None: nothing.
     """
 
-    def __init__(self, options: BootOptions, areas: Areas, slot: int, counters: tuple[int, ...]) -> None:
+    def __init__(
+        self, options: BootOptions, areas: Areas, slot: int, counters: tuple[int, ...], proofs: Proofs | None = None
+    ) -> None:
         self._options = options
         self._areas = areas
         self._image, self._slot = divmod(slot, SLOTS_OF_IMAGE)
         self._area = areas[slot]
         self._base = image_start(self._area, image_base(options, slot, self._area.sectors))
         self._counters = counters
+        self._proofs = proofs
 
     def check_header(self, header: ImageHeader) -> None:
         """Refuse a header that no image with it would run.
@@ -93,7 +98,7 @@ class Fitness:
                 return
             tlvs = self._read_tlvs(header)
             self._check_load(header)
-            self._loader.check_image(self._image, self._slot, self._base)
+            self._loader.check_image(self._image, self._slot, self._base, self._proofs)
         except ImageInvalid as exc:
             raise SlotRefusal(Fault.INVALID_IMAGE, str(exc)) from exc
         self._check_counter(header)

@@ -11,6 +11,7 @@ from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.boot import Bootloader
 from smp_dfu_host.mcuboot.flash import FlashMeter, MemoryStorage, PowerCut
 from smp_dfu_host.mcuboot.options import BootResult, Mode
+from smp_dfu_host.mcuboot.proofs import Proofs
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.trailer import Field
 from smp_dfu_host.store import history
@@ -146,19 +147,23 @@ class SlotReader:
         usable = mode.updates or mode.picks_slot or (mode is Mode.FIRMWARE_LOADER and slot % SLOTS_OF_IMAGE == 0)
         return usable and slot != self._active(slot // SLOTS_OF_IMAGE, self.state())
 
-    def fitness(self, areas: Areas, slot: int) -> Fitness:
+    def fitness(self, areas: Areas, slot: int, proofs: Proofs | None = None) -> Fitness:
         """Return the checks of a slot's image: what the boot loader would refuse."""
-        return Fitness(self.options, areas, slot, tuple(self.state().counters_of(self.layout.images)))
+        return Fitness(self.options, areas, slot, tuple(self.state().counters_of(self.layout.images)), proofs)
 
-    def check_image(self, slot: int) -> None:
+    def check_image(self, slot: int, proofs: Proofs | None = None) -> None:
         """Refuse the image in a slot if the boot loader would.
+
+        Args:
+            slot: Where it is.
+            proofs: What was computed of it before; None: nothing.
 
         Raises:
             SlotRefusal: With the reason.
             StoreError: If the slot cannot be read.
         """
         with self.reading() as areas:
-            self.fitness(areas, slot).check()
+            self.fitness(areas, slot, proofs).check()
 
     def history(self) -> tuple[BootEntry, ...]:
         """Return what the boot loader did at each boot, the oldest first, as far as it is known.

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from smp_dfu_host.errors import StoreError
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import ImageHeader, ImageInvalid
+from smp_dfu_host.mcuboot.proofs import Proofs
 from smp_dfu_host.mcuboot.tlv import tlv_bounds
 from smp_dfu_host.store.admission import Admission, Chunk, Step
 from smp_dfu_host.store.faults import Fault, SlotRefusal
@@ -82,6 +83,9 @@ class _Session:
         """How many bytes must be there before more can be said about where the image ends."""
         self._told = False
         self._hash, self._hashed = hashlib.sha256(), 0
+        self._image: int | None = None
+        """How much of it the image's own hash is of, as soon as that is known; 0: that is of something else."""
+        self._proofs: Proofs | None = None
         self._open = opened
 
     @property
@@ -100,14 +104,22 @@ class _Session:
             off: Where to stop, in bytes.
             slot_file: The slot's open file, that of this session or one like it.
         """
-        for offset in range(self._hashed, off, _CHUNK):
-            self._hash.update(os.pread(slot_file, min(_CHUNK, off - offset), self.base + offset))
-        self._hashed = off
+        if self._image is None and off >= ImageHeader.SIZE:
+            header = ImageHeader.parse(os.pread(slot_file, ImageHeader.SIZE, self.base))
+            self._image = 0 if header.encrypted else header.hashed_size
+        while self._hashed < off:
+            start, end = self._hashed, min(off, self._hashed + _CHUNK)
+            if self._image and start < self._image:
+                end = min(end, self._image)
+            self._hash.update(os.pread(slot_file, end - start, self.base + start))
+            self._hashed = end
+            if end == self._image:
+                self._proofs = Proofs((end, self._hash.copy().digest()))
 
-    def digest(self) -> bytes:
-        """Return the SHA-256 of what is there."""
+    def finish(self) -> tuple[bytes, Proofs | None]:
+        """Return the SHA-256 of what is there, and what is computed of the image in it."""
         self.hash_to(self.off, self.slot_file)
-        return self._hash.digest()
+        return self._hash.digest(), self._proofs
 
     def arrived(self) -> bool:
         """Tell, once, that the image is there up to its last TLV, or can no longer become one."""
@@ -257,8 +269,7 @@ class Uploads:
                 session.durable = max(off, session.durable)
                 write_durable(record_file, session.durable)
                 os.fdatasync(record_file)
-                if session.record.sha:
-                    session.hash_to(off, slot_file)
+                session.hash_to(off, slot_file)
         finally:
             os.close(slot_file)
             os.close(record_file)
@@ -280,15 +291,19 @@ class Uploads:
             if not os.fstat(session.slot_file).st_nlink:
                 raise StoreError(f"{path}: replaced while it was written to")
             os.fdatasync(session.slot_file)
-            match = session.digest().startswith(sha) if sha else None
+            digest, proofs = session.finish()
+        match = digest.startswith(sha) if sha else None
         if self._validate and match is not False:
-            self.check()
+            self.check(proofs)
         self.drop()
         sync_folder(self._store.layout.folder)
         return match
 
-    def check(self) -> None:
+    def check(self, proofs: Proofs | None = None) -> None:
         """Check the image that has arrived.
+
+        Args:
+            proofs: What is computed of it already; None: nothing.
 
         Raises:
             SlotRefusal: If the boot loader would refuse it; nothing is left of it then that could be marked.
@@ -296,7 +311,7 @@ class Uploads:
         """
         slot = self._open_session().record.slot
         try:
-            self._store.check_image(slot)
+            self._store.check_image(slot, proofs)
         except SlotRefusal:
             self.drop()
             self._store.erase(slot)

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.mcuboot import proofs
+from smp_dfu_host.mcuboot.image import ImageHeader
+from smp_dfu_host.mcuboot.keys import HashKind
 from smp_dfu_host.store.admission import Chunk, Step
 from smp_dfu_host.store.faults import Fault, SlotRefusal
 from smp_dfu_host.store.slots import SlotStore
@@ -171,6 +174,32 @@ def test_a_mismatch_is_told_rather_than_refused(tmp_path: Path) -> None:
 def test_a_good_image_under_a_wrong_sha_stays(tmp_path: Path) -> None:
     assert upload(uploads(store(tmp_path), validate=True), NEW, sha=bytes(32)) is False
     assert slot_bytes(tmp_path, 1).startswith(NEW)
+
+
+@pytest.mark.parametrize("synced", [False, True])
+def test_an_image_is_hashed_once_on_its_way_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: bool) -> None:
+    """With the upload: the boot loader's check of it compares, and still refuses what differs."""
+    hashed = list[int]()
+    compute = proofs._hash
+
+    def counted(pieces: list[bytes], kind: HashKind) -> bytes:
+        hashed.append(sum(map(len, pieces)))
+        return compute(pieces, kind)
+
+    monkeypatch.setattr(proofs, "_hash", counted)
+    session = uploads(store(tmp_path), validate=True)
+    for data in (NEW, NEW[:300] + bytes([NEW[300] ^ 1]) + NEW[301:]):
+        progress = begin(session, first(data, sha=b""))
+        while not progress.complete:
+            progress = go_on(session, progress.off, data)
+            if synced:
+                session.sync()
+        if data == NEW:
+            assert session.finish() is None
+        else:
+            with refused(Fault.INVALID_IMAGE):
+                session.finish()
+    assert max(hashed) < ImageHeader.parse(NEW).hashed_size  # that was the image that runs, when a slot was looked for
 
 
 def test_writing_and_finishing_need_a_session(tmp_path: Path) -> None:
