@@ -1,4 +1,8 @@
+import asyncio
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smp_dfu_host.dispatch.hooks import ALL_EVENTS, Event, EventGroup, Hooks, Notice
 from smp_dfu_host.errors import GroupError, MgmtError, Rc, Refusal
@@ -110,3 +114,60 @@ def test_handlers_come_and_go_while_events_are_fired() -> None:
     hooks.unregister(handler)
     at_once(hooks.notify(Event.CMD_DONE, None))
     assert calls == ["told"]
+
+
+KINDS = ("pass", "refuse", "stop", "refuse and stop", "wait", "wait and refuse", "wait and stop")
+
+
+@given(st.lists(st.sampled_from(KINDS), max_size=6))
+async def test_handlers_that_wait_and_those_that_do_not_make_one_chain(kinds: list[str]) -> None:
+    hooks, calls, seen = Hooks(), list[int](), list[Refusal | None]()
+
+    def act(number: int, kind: str, notice: Notice) -> None:
+        calls.append(number)
+        seen.append(notice.refused)
+        if "stop" in kind:
+            notice.stop()
+        if "refuse" in kind:
+            raise GroupError(1, number)
+
+    def add(number: int, kind: str) -> None:
+        async def waiting(notice: Notice) -> None:
+            await asyncio.sleep(0)
+            act(number, kind, notice)
+
+        def plain(notice: Notice) -> None:
+            act(number, kind, notice)
+
+        hooks.register(Event.CMD_RECV, waiting if "wait" in kind else plain)
+
+    for number, kind in enumerate(kinds):
+        add(number, kind)
+    ends = [number for number, kind in enumerate(kinds) if "stop" in kind]
+    called = range(ends[0] + 1 if ends else len(kinds))
+    refusing = [number for number in called if "refuse" in kinds[number]]
+    if refusing:
+        with pytest.raises(GroupError) as info:
+            await hooks.notify(Event.CMD_RECV, None)
+        assert info.value.rc == refusing[0]
+        assert seen == [info.value if number > refusing[0] else None for number in called]
+    else:
+        await hooks.notify(Event.CMD_RECV, None)
+    assert calls == list(called)
+
+
+def test_trigger_knows_its_handlers_as_they_come_and_go() -> None:
+    hooks, calls = Hooks(), list[object]()
+    trigger = hooks.trigger(Event.CMD_STATUS)
+    assert not trigger.chain
+    assert trigger.fire("nobody") is None
+
+    def handler(notice: Notice) -> None:
+        calls.append((notice.event, notice.data))
+
+    hooks.register(Event.CMD_STATUS, handler)
+    assert trigger is hooks.trigger(Event.CMD_STATUS)
+    assert trigger.fire("told") is None
+    assert calls == [(Event.CMD_STATUS, "told")]
+    hooks.unregister(handler)
+    assert not trigger.chain

@@ -151,6 +151,103 @@ async def test_stream_leaves_room_in_the_queue_for_datagrams() -> None:
         await asyncio.gather(*puts)
 
 
+async def called_back(rig: Rig, link: FakeLink, packet: bytes) -> bool:
+    """Offer a packet as transports do, in a callback of the event loop; return whether it was taken."""
+    done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def run() -> None:
+        done.set_result(rig.worker.offer(link, packet))
+
+    asyncio.get_running_loop().call_soon(run)
+    return await done
+
+
+async def test_packet_with_nothing_before_it_is_served_where_it_comes_in() -> None:
+    async with Rig().running() as rig:
+        link = FakeLink(quick=True)
+        await settle()
+        seen = list[list[int]]()
+
+        def run() -> None:
+            assert rig.worker.offer(link, number(1, 2))
+            seen.append(numbers(link.sent))
+
+        asyncio.get_running_loop().call_soon(run)
+        await settle()
+        assert seen == [[1, 2]]
+
+
+async def test_what_has_to_wait_is_left_to_the_worker_and_those_behind_it_wait_too() -> None:
+    async with Rig().running() as rig:
+        rig.group.gate = gate = asyncio.Event()
+        one, other = FakeLink(UDP), FakeLink(BLE)
+        await settle()
+        assert await called_back(rig, one, number(1, 2))
+        rig.group.gate = None
+        assert await called_back(rig, other, number(3))
+        await settle()
+        assert rig.group.served == []
+        gate.set()
+        await other.wait_sent(1)
+        assert rig.group.served == [1, 2, 3]
+
+
+async def test_nothing_is_served_where_it_comes_in_during_a_pause() -> None:
+    async with Rig().running() as rig:
+        link = FakeLink(quick=True)
+        await settle()
+        async with rig.worker.paused():
+            await called_back(rig, link, number(1))
+            await settle()
+            assert rig.group.served == []
+        assert await called_back(rig, link, number(2))
+        await link.wait_sent(1)
+        assert rig.group.served == [2]
+
+
+async def test_requests_of_a_closed_link_are_not_served_where_they_come_in() -> None:
+    async with Rig().running() as rig:
+        link = FakeLink(quick=True)
+        link.closed = True
+        await settle()
+        await called_back(rig, link, number(1))
+        await settle()
+        assert rig.group.served == []
+
+
+async def test_handler_that_sets_itself_a_time_limit_fails_alone() -> None:
+    """Even one that is over before the worker's task goes on with the request."""
+
+    class Hasty(Numbers):
+        @read(1)
+        async def hurry(self, _context: Context) -> Number:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+            raise AssertionError
+
+    rig = Rig()
+    group = Hasty(rig.bench.services)
+    group.served = []
+    rig.worker = Worker(Router([group], rig.bench.hooks, rig.bench.stats), 8, rig.bench.stats)
+    async with rig.running():
+        link = FakeLink(quick=True)
+        await settle()
+        hurry = Header(0, 1, 0, 0, 64, 0, 1).pack()
+        assert await called_back(rig, link, hurry)
+        await link.wait_sent(1)
+        assert await called_back(rig, link, number(5))
+        await link.wait_sent(2)
+        assert [cbor2.loads(reply[8:]) for reply in link.sent] == [{"rc": 1}, {"n": 5}]
+
+
+async def test_worker_that_ends_takes_along_what_has_begun() -> None:
+    async with Rig().running() as rig:
+        rig.group.gate = asyncio.Event()
+        await settle()
+        assert await called_back(rig, FakeLink(), number(1))
+    assert rig.group.served == []
+
+
 async def test_reply_goes_out_at_once_where_the_link_takes_it() -> None:
     async with Rig().running() as rig:
         link = FakeLink(quick=True)
@@ -487,10 +584,8 @@ async def test_cancelled_worker_cancels_what_it_sends() -> None:
     assert link.sending == 0
 
 
-steps = st.lists(
-    st.tuples(st.sampled_from(["offer", "block", "unblock", "fail", "leave", "run"]), st.integers(0, 2)),
-    max_size=60,
-)
+STEPS = ("offer", "callback", "wait", "open", "block", "unblock", "fail", "leave", "run")
+steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), max_size=60)
 
 
 @given(steps)
@@ -502,9 +597,15 @@ async def test_every_request_is_answered_or_its_link_is_lost(sequence: list[tupl
         damaged = set[int]()
         for n, (step, index) in enumerate(sequence):
             link = links[index]
-            if step == "offer":
-                if rig.worker.offer(link, number(2 * n, 2 * n + 1)):
+            if step in ("offer", "callback"):
+                packet = number(2 * n, 2 * n + 1)
+                if rig.worker.offer(link, packet) if step == "offer" else await called_back(rig, link, packet):
                     accepted[index] += [2 * n, 2 * n + 1]
+            elif step == "wait":
+                rig.group.gate = rig.group.gate or asyncio.Event()
+            elif step == "open" and rig.group.gate is not None:
+                rig.group.gate.set()
+                rig.group.gate = None
             elif step == "block":
                 link.block()
             elif step == "unblock":
@@ -519,6 +620,9 @@ async def test_every_request_is_answered_or_its_link_is_lost(sequence: list[tupl
                 await asyncio.sleep(0)
         for link in links:
             link.unblock()
+        if rig.group.gate is not None:
+            rig.group.gate.set()
+            rig.group.gate = None
         await settle()
         await settle()
         await rig.worker.drained()
