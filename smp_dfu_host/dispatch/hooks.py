@@ -271,18 +271,21 @@ class Trigger:
         Raises:
             Refusal: The first one that a handler raised; awaiting the rest raises it, too.
         """
-        notice, handlers = Notice(self.event, data), iter(self.chain)
-        for handler in handlers:
-            try:
-                if (waiting := handler(notice)) is not None:
-                    return _go_on(waiting, handlers, notice)
-            except Refusal as refusal:
-                notice.refused = notice.refused or refusal
-            if notice.stopped:
-                break
-        if notice.refused is not None:
-            raise notice.refused
-        return None
+        return _run(iter(self.chain), Notice(self.event, data))
+
+
+def _run(handlers: Iterator[Handler], notice: Notice) -> Awaitable[None] | None:
+    for handler in handlers:
+        try:
+            if (waiting := handler(notice)) is not None:
+                return _go_on(waiting, handlers, notice)
+        except Refusal as refusal:
+            notice.refused = notice.refused or refusal
+        if notice.stopped:
+            break
+    if notice.refused is not None:
+        raise notice.refused
+    return None
 
 
 async def _go_on(waiting: Awaitable[None], handlers: Iterator[Handler], notice: Notice) -> None:
@@ -290,16 +293,8 @@ async def _go_on(waiting: Awaitable[None], handlers: Iterator[Handler], notice: 
         await waiting
     except Refusal as refusal:
         notice.refused = notice.refused or refusal
-    for handler in () if notice.stopped else handlers:
-        try:
-            if (more := handler(notice)) is not None:
-                await more
-        except Refusal as refusal:
-            notice.refused = notice.refused or refusal
-        if notice.stopped:
-            break
-    if notice.refused is not None:
-        raise notice.refused
+    if (rest := _run(iter(()) if notice.stopped else handlers, notice)) is not None:
+        await rest
 
 
 class Hooks:

@@ -91,10 +91,8 @@ class ImageGroup(Group):
         super().__init__(services)
         self._store = services.store
         hooks = services.hooks
-        self._part, self._written = (
-            hooks.trigger(Event.IMG_DFU_CHUNK),
-            hooks.trigger(Event.IMG_DFU_CHUNK_WRITE_COMPLETE),
-        )
+        self._part = hooks.trigger(Event.IMG_DFU_CHUNK)
+        self._written = hooks.trigger(Event.IMG_DFU_CHUNK_WRITE_COMPLETE)
         self._ended = hooks.trigger(Event.CMD_STATUS)
         config = services.config.image
         self._check_upload, self._frugal = config.check_upload, config.frugal_list

@@ -43,13 +43,21 @@ def client(host: str, port: int) -> Iterator[UdpChannel]:
 class FullSocket(socket.socket):
     """A socket whose buffer is full for the first few datagrams; on loopback it never is."""
 
-    refusals = 2
+    refusals = 0
 
     def sendto(self, *arguments: Any) -> int:
         if self.refusals:
             self.refusals -= 1
             raise BlockingIOError
         return super().sendto(*arguments)
+
+
+def fill(transport: UdpTransport, refusals: int) -> None:
+    """Have the socket refuse so many datagrams."""
+    endpoint = transport._endpoint
+    assert endpoint is not None
+    endpoint._socket = full = FullSocket(fileno=endpoint._socket.detach())
+    full.refusals = refusals
 
 
 async def rounds(count: int = 5) -> None:
@@ -176,9 +184,7 @@ async def test_send_waits_while_the_socket_is_full() -> None:
         with client(host, port) as peer:
             await peer.send(ECHO)
             link, _ = await inbox.next()
-            endpoint = transport._endpoint
-            assert endpoint is not None
-            endpoint._socket = FullSocket(fileno=endpoint._socket.detach())
+            fill(transport, 2)
             assert not link.send_now(b"reply")
             sending = asyncio.create_task(link.send(b"reply"))
             await rounds(1)
@@ -193,10 +199,7 @@ async def test_send_that_waits_is_told_when_the_socket_is_closed() -> None:
         with client(host, port) as peer:
             await peer.send(ECHO)
             link, _ = await inbox.next()
-            endpoint = transport._endpoint
-            assert endpoint is not None
-            endpoint._socket = full = FullSocket(fileno=endpoint._socket.detach())
-            full.refusals = 1000
+            fill(transport, 1000)
             sending = asyncio.create_task(link.send(b"reply"))
             await rounds(1)
             await transport.close()

@@ -138,6 +138,28 @@ def test_split_then_feed_is_identity(frame: bytes, size: int, data: st.DataObjec
     assert feed(*data.draw(cuts(b"".join(lines))), max_size=1000) == [frame]
 
 
+@given(st.lists(st.binary(min_size=1, max_size=400), max_size=3), st.integers(15, 127), st.data())
+def test_lines_that_come_together_are_taken_as_one_by_one(frames: list[bytes], size: int, data: st.DataObject) -> None:
+    """Lines from the middle of a packet are decoded at one go; whatever is wrong among them, nothing else comes out."""
+    lines = [bytearray(line) for frame in frames for line in ConsoleFraming(1000).split(frame, size)]
+    for line in data.draw(st.lists(st.sampled_from(lines), max_size=3)) if lines else []:
+        match data.draw(st.sampled_from(["change", "cut", "more", "return"])):
+            case "change":
+                line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
+            case "cut":
+                del line[data.draw(st.integers(0, len(line) - 1))]
+            case "more":
+                line += data.draw(st.sampled_from([b"\n", b"log\n", NEXT + b"AAAA\n", NEXT + b"QQ==\n", ONE]))
+            case _:
+                line[-1:] = b"\r\n"
+    together, apart = ConsoleFraming(1000), ConsoleFraming(1000)
+    text = b"".join(lines)
+    one_by_one = [packet for byte in text for packet in apart.feed(bytes([byte]))]
+    assert list(together.feed(text)) == one_by_one
+    assert together.dropped == apart.dropped
+    assert list(together.feed(b"\n" + ONE)) == list(apart.feed(b"\n" + ONE)) == [FRAME]
+
+
 def test_lines_too_short_for_the_crc_are_an_error() -> None:
     with pytest.raises(WireError, match="lines of 14 bytes, must be 15 or more"):
         next(ConsoleFraming(384).split(FRAME, 14))
