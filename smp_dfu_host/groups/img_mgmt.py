@@ -42,7 +42,9 @@ P = ParamSpec("P")
 
 UPLOAD = 1
 SYNC_SIZE = 64 * 1024
-"""Bytes of an upload after which they are synced to the disk in the background."""
+"""Bytes of an upload after which they are synced to the disk in the background, ..."""
+SYNC_S = 0.25
+"""... but not more often: what a power cut of the host takes back is sent again in about that time, in seconds."""
 _SHOWN_DIGITS = 16
 """How much of a hash the log shows, as so many hexadecimal digits."""
 _INSPECTING = refusals(ImgRc.FLASH_OPEN_FAILED, verbose=True)
@@ -104,6 +106,7 @@ class ImageGroup(Group):
             direct=config.direct_upload,
         )
         self._syncing: asyncio.Task[None] | None = None
+        self._sync_due_s = 0.0
         self._counters = services.stats.group("upload", "chunks")
 
     @read(0)
@@ -266,8 +269,10 @@ class ImageGroup(Group):
         return match if self._check_upload else None
 
     def _sync(self) -> None:
-        """Have what is written synced in the background, unless that is going on."""
-        if self._syncing is None or self._syncing.done():
+        """Have what is written synced in the background, unless that is going on or was so lately."""
+        now_s = self.services.clock.time()
+        if now_s >= self._sync_due_s and (self._syncing is None or self._syncing.done()):
+            self._sync_due_s = now_s + SYNC_S
             self._syncing = asyncio.create_task(self._sync_now(), name="upload sync")
 
     async def _sync_now(self) -> None:

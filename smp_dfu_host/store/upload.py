@@ -19,6 +19,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -290,8 +291,10 @@ class Uploads:
         with naming(path):
             if not os.fstat(session.slot_file).st_nlink:
                 raise StoreError(f"{path}: replaced while it was written to")
-            os.fdatasync(session.slot_file)
-            digest, proofs = session.finish()
+            with ThreadPoolExecutor(1) as beside:  # the disk writes what is hashed meanwhile
+                synced = beside.submit(os.fdatasync, session.slot_file)
+                digest, proofs = session.finish()
+                synced.result()
         match = digest.startswith(sha) if sha else None
         if self._validate and match is not False:
             self.check(proofs)

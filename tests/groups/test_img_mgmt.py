@@ -261,7 +261,11 @@ async def test_a_failed_write_ends_the_session(bench: GroupBench) -> None:
     assert bench.told() == ["IMG_DFU_CHUNK", "IMG_DFU_STARTED", "IMG_DFU_STOPPED", "CMD_STATUS"]
 
 
-async def test_a_long_upload_is_synced_on_the_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("chunk_s", "syncs"), [(0.0, 1), (img_mgmt.SYNC_S / 10, 2)])
+async def test_a_long_upload_is_synced_on_the_way_but_not_all_the_time(
+    tmp_path: Path, chunk_s: float, syncs: int
+) -> None:
+    """A fast one is synced as often as it takes to send again what a power cut would take back."""
     flash = {"sector_size": 4096, "sectors": 64}
     bench = GroupBench(ImageGroup, tmp_path, flash=flash)
     data = image((2, 0, 0), bytes(3 * img_mgmt.SYNC_SIZE))
@@ -269,9 +273,12 @@ async def test_a_long_upload_is_synced_on_the_way(tmp_path: Path) -> None:
     tasks = set()
     reply = await bench.ask(WRITE, UPLOAD, body)
     while reply["off"] < len(data):
+        bench.parts.clock.advance(chunk_s)
         reply = await bench.ask(WRITE, UPLOAD, {"off": reply["off"], "data": data[reply["off"] :][:2000]})
-        tasks |= {task for task in asyncio.all_tasks() if task.get_name() == "upload sync"}
-    assert len(tasks) >= 1
+        tasks |= (now := {task for task in asyncio.all_tasks() if task.get_name() == "upload sync"})
+        if now:
+            await asyncio.wait(now)
+    assert len(tasks) == syncs
     assert slot_bytes(tmp_path, 1).startswith(data)
 
 
