@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smp_dfu_host.config import ImageConfig
-from smp_dfu_host.errors import ConfigError, StoreError
+from smp_dfu_host.errors import ConfigError
 from smp_dfu_host.mcuboot.flash import MemoryStorage
 from smp_dfu_host.mcuboot.options import BootOptions
 from smp_dfu_host.mcuboot.swap_type import Magic
 from smp_dfu_host.store.build import make_bootloader
 from smp_dfu_host.store.commit import pending
 from smp_dfu_host.store.factory import built_in
-from smp_dfu_host.store.files import sync_folder
+from smp_dfu_host.store.files import naming, sync_folder
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Layout
 from smp_dfu_host.store.slot_files import SlotFiles
 from smp_dfu_host.store.suitability import check_geometry
@@ -31,10 +31,8 @@ def prepare(files: SlotFiles, options: BootOptions, config: ImageConfig) -> None
     """
     layout = files.layout
     check_geometry(layout, options)
-    try:
+    with naming(layout.folder):
         layout.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise StoreError(f"{layout.folder}: {exc.strerror}") from exc
     if pending(layout.folder) or _missing(layout):
         with files.exclusive():
             if missing := _missing(layout):

@@ -95,12 +95,11 @@ def read_file(path: Path) -> bytes | None:
     Raises:
         StoreError: If it cannot be read.
     """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror}") from exc
+    with naming(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
 
 
 @contextmanager
@@ -131,10 +130,8 @@ def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     Raises:
         StoreError: If somebody else holds it all the time, or the file cannot be opened.
     """
-    try:
+    with naming(path):
         descriptor = _lock_file(path)
-    except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror}") from exc
     try:
         _lock(descriptor, path, time.monotonic() + timeout_s)
         yield
@@ -179,10 +176,8 @@ class Overlay:
     def __init__(self, path: Path, sector_size: int) -> None:
         self._path = path
         self._sector_size = sector_size
-        try:
+        with naming(path):
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as exc:
-            raise StoreError(f"{path}: {exc.strerror}") from exc
         self._size = os.fstat(self._descriptor).st_size
         self._sectors: list[bytes | bytearray | None] = [None] * -(-self._size // sector_size)
         """As they are now; None: as in the file, and not read from it yet."""

@@ -26,6 +26,7 @@ from typing import Any
 from intelhex import IntelHex, IntelHexError
 
 from smp_dfu_host.errors import StoreError
+from smp_dfu_host.store.files import naming
 from smp_dfu_host.store.output import write_output
 from smp_dfu_host.store.reasons import UNUSABLE, cut, reason, shown
 
@@ -168,12 +169,10 @@ def write_hex(path: Path, data: bytes, address: int) -> None:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with naming(path):
         if (size := path.stat().st_size) > SIZE_LIMIT:
             raise StoreError(f"{path}: {size} bytes, limit is {SIZE_LIMIT}")
         return path.read_bytes()
-    except OSError as exc:
-        raise StoreError(f"{path}: {exc.strerror}") from exc
 
 
 def _single(where: str, name: str, data: bytes, erased: int) -> ImageFile:

@@ -35,7 +35,7 @@ from smp_dfu_host.store import state as states
 from smp_dfu_host.store.build import make_bootloader
 from smp_dfu_host.store.creation import prepare
 from smp_dfu_host.store.faults import Fault, SlotRefusal
-from smp_dfu_host.store.files import Overlay, read_file, replace_durably
+from smp_dfu_host.store.files import Overlay, naming, read_file, replace_durably
 from smp_dfu_host.store.history import BootEntry
 from smp_dfu_host.store.incoming import Incoming
 from smp_dfu_host.store.layout import SLOTS_OF_IMAGE, Areas
@@ -220,10 +220,8 @@ class SlotStore(SlotReader):
 
     def close_uploads(self) -> None:
         """Forget the upload session, whosever it is, in every process."""
-        try:
+        with naming(self.layout.upload):
             self.layout.upload.unlink(missing_ok=True)
-        except OSError as exc:
-            raise StoreError(f"{self.layout.upload}: {exc.strerror}") from exc
 
     def _settled(self) -> BootState:
         """Return what the last boot did, if it came to its end."""
