@@ -222,6 +222,7 @@ class Worker:
         traffic["rx"] += 1
         traffic["rx_bytes"] += len(packet)
         if first and self._begin(lane, packet):
+            self._most = self._most or 1  # it is in the queue for a moment, as far as anybody can see
             return True
         lane.packets.append(packet)
         self._turns.append(lane)

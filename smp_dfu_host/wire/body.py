@@ -179,8 +179,6 @@ def _plain(value: object, text: Callable[[str], object]) -> object:
         items = ((name, getattr(value, name)) for name in names)
         return {name: item if type(item) in _ATOMS else _plain(item, text) for name, item in items if item is not None}
     match value:
-        case dict():
-            return {text(key): _plain(item, text) for key, item in value.items() if item is not None}
         case str():
             return text(value)
         case bytes():

@@ -1,5 +1,6 @@
 """Cases that name a scenario are those of the recorded Zephyr 4.4.0 servers."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -268,6 +269,25 @@ async def test_first_of_two_groups_with_one_id_counts() -> None:
     assert router.groups == {0: first}
     (reply,) = await answers(router, FakeLink(), request(0, 50))
     assert cbor2.loads(reply[8:]) == {"rc": 8}
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_command_is_told_to_be_done_behind_its_reply(waits: bool) -> None:
+    """As in Zephyr; and what waits meanwhile keeps the request waiting, not only those behind it."""
+    target, seen = Target(), list[str]()
+
+    async def waiting(notice: Notice) -> None:
+        await asyncio.sleep(0)
+        seen.append(notice.event.label)
+
+    def plain(notice: Notice) -> None:
+        seen.append(notice.event.label)
+
+    target.bench.hooks.register(Event.CMD_RECV | Event.CMD_DONE, waiting if waits else plain)
+    packet = request(0, 0, {"d": "a"})
+    end = await target.router.answer(target.link, packet, 0, lambda _: seen.append("reply"))
+    assert end == len(packet)
+    assert seen == ["command-received", "reply", "command-done"]
 
 
 async def test_hooks_are_told_before_and_after_a_command() -> None:

@@ -160,6 +160,15 @@ def test_lines_that_come_together_are_taken_as_one_by_one(frames: list[bytes], s
     assert list(together.feed(b"\n" + ONE)) == list(apart.feed(b"\n" + ONE)) == [FRAME]
 
 
+@pytest.mark.parametrize("wrong", [b"\x04\x15", NEXT + b"*", NEXT + b"=", b"lo"])
+def test_wrong_line_among_many_breaks_its_packet_alone(wrong: bytes) -> None:
+    lines = list(ConsoleFraming(1000).split(bytes(900)))
+    lines[3] = wrong + lines[3][len(wrong) :]
+    framing = ConsoleFraming(1000)
+    assert list(framing.feed(b"".join(lines) + ONE)) == [FRAME]
+    assert list(framing.feed(b"".join(ConsoleFraming(1000).split(bytes(900))))) == [bytes(900)]
+
+
 def test_lines_too_short_for_the_crc_are_an_error() -> None:
     with pytest.raises(WireError, match="lines of 14 bytes, must be 15 or more"):
         next(ConsoleFraming(384).split(FRAME, 14))
