@@ -260,6 +260,18 @@ def test_a_replaced_slot_ends_the_session_of_an_earlier_process(tmp_path: Path) 
     assert uploads(store(tmp_path)).inspect(Chunk(100, b"x"), 0) == Step(proceed=False, off=0)
 
 
+def test_a_slot_that_somebody_replaces_by_hand_fails_the_upload(tmp_path: Path) -> None:
+    session = uploads(store(tmp_path))
+    progress = begin(session, first())
+    path = tmp_path / "store" / "slot1.bin"
+    path.with_name("copy").write_bytes(path.read_bytes())
+    path.with_name("copy").replace(path)
+    while not progress.complete:
+        progress = go_on(session, progress.off)
+    with pytest.raises(StoreError, match=r"slot1\.bin: replaced while it was written to"):
+        session.finish()
+
+
 def test_a_damaged_record_is_no_session(tmp_path: Path) -> None:
     begin(uploads(store(tmp_path)), first())
     (tmp_path / "store" / "upload.bin").write_bytes(b"damaged")
