@@ -12,6 +12,7 @@ drivers/console/uart_mcumgr.c).
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
+from itertools import takewhile
 
 import crcmod.predefined
 
@@ -89,11 +90,9 @@ class ConsoleFraming:
         if not self._packet or not len(NEXT) < size < LINE_LIMIT or size % 4 != len(NEXT):  # base64 comes in fours
             return 0
         inside = (self._wanted - len(self._packet) - 1) // (size // 4 * 3)
-        run = lines[start : start + inside]
-        if len(run) < 2 or set(map(len, run)) != {size}:
-            return 0
+        run = list(takewhile(lambda line: len(line) == size, lines[start : start + inside]))
         text = b"\n".join([b"", *run])
-        if text.count(b"\n" + NEXT) != len(run):
+        if len(run) < 2 or text.count(b"\n" + NEXT) != len(run):
             return 0
         try:
             self._packet += a2b_base64(text.replace(b"\n" + NEXT, b""), strict_mode=True)
