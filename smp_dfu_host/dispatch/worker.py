@@ -16,7 +16,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 from smp_dfu_host.dispatch.begun import Begun, begin
 from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
@@ -44,12 +43,11 @@ DRAIN_S = 1.0
 class _Lane:
     """What is under way for one link."""
 
-    __slots__ = ("forgotten", "interrupted", "link", "outbox", "packets", "reply", "resting", "sender", "traffic")
+    __slots__ = ("_send", "forgotten", "interrupted", "link", "outbox", "packets", "resting", "sender", "traffic")
 
     def __init__(self, link: Link, traffic: Counters, send: Callable[["_Lane", bytes], None]) -> None:
         self.link = link
-        self.reply = partial(send, self)
-        """Sends a reply on this lane."""
+        self._send = send
         self.traffic = traffic
         """The counters of its transport: packets that came, messages that went."""
         self.packets: deque[bytes] = deque()
@@ -67,6 +65,10 @@ class _Lane:
     def full(self) -> bool:
         """True while no further reply may be made."""
         return len(self.outbox) >= OUTBOX_SIZE
+
+    def reply(self, message: bytes) -> None:
+        """Send a reply."""
+        self._send(self, message)
 
     def forget_requests(self) -> None:
         """Forget what was to be served; replies that are made still go out."""

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -631,6 +632,23 @@ async def test_every_request_is_answered_or_its_link_is_lost(sequence: list[tupl
             assert got == sorted(set(got))
             assert set(got) <= set(accepted[index])
             assert index in damaged or got == accepted[index]
+
+
+async def test_link_that_left_leaves_no_garbage() -> None:
+    """What refers to itself stays until all objects are looked through, which is seldom when little is made."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with Rig().running() as rig:
+            for peer in (UDP, BLE):
+                link = FakeLink(peer, quick=peer is UDP)
+                await rig.worker.put(link, number(1, 2))
+                await link.wait_sent(2)
+                rig.worker.left(link)
+                await settle()
+            assert not [kept for kept in gc.get_objects() if type(kept).__name__ == "_Lane"]
+    finally:
+        gc.enable()
 
 
 async def test_traffic_is_counted_by_transport() -> None:
