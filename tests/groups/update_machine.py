@@ -232,7 +232,10 @@ class UpdateMachine(RuleBasedStateMachine):
         """How many cuts, one after another, the model knows the end of: see the exceptions."""
         if not self.can_be_cut:
             return 0
-        return 1 if self.mode in ("swap-using-scratch", "swap-using-offset") else 3
+        if self.mode in ("swap-using-scratch", "swap-using-offset"):
+            return 1
+        # A third one can make a revert of a finished swap of another image, which the model has no step for.
+        return 2 if self.images > 1 else 3
 
     @property
     def can_be_cut(self) -> bool:
