@@ -8,6 +8,7 @@ import asyncio
 from asyncio import CancelledError, Future, Task
 from asyncio.tasks import _enter_task, _leave_task  # for whoever runs tasks: Python's documentation, "Extending"
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,14 @@ from typing import Any
 class Begun:
     """A coroutine that has begun and waits for something; its task awaits this, once."""
 
-    __slots__ = ("_cancelled", "_waits_for", "_work")
+    __slots__ = ("_cancelled", "_context", "_waits_for", "_work")
 
-    def __init__(self, work: Coroutine[Any, Any, None], waits_for: "Future[Any] | None") -> None:
+    def __init__(self, work: Coroutine[Any, Any, None], waits_for: "Future[Any] | None", context: Context) -> None:
         self._work = work
+        self._context = context
+        if waits_for is not None:
+            # Whoever awaits it before the task does so by itself: the mark is of one `await` (asyncio.Future).
+            waits_for._asyncio_future_blocking = False  # noqa: SLF001
         self._waits_for = waits_for
         self._cancelled = False
 
@@ -27,7 +32,9 @@ class Begun:
         self._cancelled = self._waits_for is None or not self._waits_for.cancel()
 
     def __await__(self) -> Generator[Any, Any, None]:
-        waits_for = self._waits_for
+        waits_for, run = self._waits_for, self._context.run
+        if waits_for is not None:
+            waits_for._asyncio_future_blocking = True  # noqa: SLF001
         while True:
             try:
                 if self._cancelled:
@@ -35,9 +42,9 @@ class Begun:
                     raise CancelledError  # noqa: TRY301  (caught below, as what is thrown in is)
                 yield waits_for
             except BaseException as exc:
-                resume: Callable[[], Any] = partial(self._work.throw, exc)
+                resume: Callable[[], Any] = partial(run, self._work.throw, exc)
             else:
-                resume = partial(self._work.send, None)
+                resume = partial(run, self._work.send, None)
             try:
                 waits_for = resume()
             except StopIteration:
@@ -51,12 +58,12 @@ def begin(work: Coroutine[Any, Any, None], task: "Task[Any]") -> Begun | None:
         work: What is to be run.
         task: What it sees as its task; must not run, and has to go on with what is returned. No other task may run.
     """
-    loop = asyncio.get_running_loop()
+    loop, context = asyncio.get_running_loop(), copy_context()
     _enter_task(loop, task)
     try:
-        waits_for = work.send(None)
+        waits_for = context.run(work.send, None)
     except StopIteration:
         return None
     finally:
         _leave_task(loop, task)
-    return Begun(work, waits_for)
+    return Begun(work, waits_for, context)

@@ -10,6 +10,7 @@ Every request gets exactly one reply. One that is a bare `rc` ends the packet: r
 (zephyr subsys/mgmt/mcumgr/smp/src/smp.c, smp_process_request_packet).
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -92,10 +93,12 @@ class Router:
             payload = await self._run(command, context, payload)
         except Refusal as refusal:
             rc, payload = self._refused(context, refusal)
+        except asyncio.CancelledError:
+            if _stopping():
+                raise
+            rc, payload = self._failed(context)
         except Exception:  # a fault of ours costs the client one answer, not the server
-            self._counters["failures"] += 1
-            log.exception("%s: %s failed", link.peer, header)
-            rc, payload = Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
+            rc, payload = self._failed(context)
         self._counters["replies"] += 1
         send(encode_reply(header, payload))
         if command is not None and self._done.chain:
@@ -112,10 +115,26 @@ class Router:
             raise MgmtError(command.group.too_large, f"reply of {size} bytes, limit is {limit}")
         return answer
 
+    def _failed(self, context: Context) -> tuple[int, bytes]:
+        """Return the bare `rc` and the answer where an exception is that nobody expected."""
+        self._counters["failures"] += 1
+        log.exception("%s: %s failed", context.peer, context.header)
+        return Rc.EUNKNOWN, encode({"rc": Rc.EUNKNOWN})
+
     def _refused(self, context: Context, refusal: Refusal) -> tuple[int, bytes]:
-        """Return the bare `rc`, or 0, and the answer, in the shape of the client's version of the protocol."""
-        self._counters["errors"] += 1
+        """Return the bare `rc`, or 0, and the answer."""
         log.info("%s: %s refused: %s", context.peer, context.header, refusal)
+        try:
+            rc, payload = self._refusal(context, refusal)
+            if len(payload) > _LONGEST:
+                raise WireError(f"refusal of {len(payload)} bytes, limit is {_LONGEST}")  # noqa: TRY301
+        except Exception:  # what a group of somebody else's put beside it may be anything
+            return self._failed(context)
+        self._counters["errors"] += 1
+        return rc, payload
+
+    def _refusal(self, context: Context, refusal: Refusal) -> tuple[int, bytes]:
+        """Return a refusal in the shape of the client's version of the protocol."""
         rc, rsn = int(Rc.EUNKNOWN), None
         match refusal:
             case MgmtError():
@@ -137,5 +156,15 @@ class Router:
             waiting = self._done.fire(CommandDone(header.group, header.command, rc, context.peer))
             if waiting is not None:
                 await waiting
+        except asyncio.CancelledError:
+            if _stopping():
+                raise
+            log.exception("%s: a hook failed after %s", context.peer, header)
         except Exception:  # the request is answered already; this event cannot refuse it
             log.exception("%s: a hook failed after %s", context.peer, header)
+
+
+def _stopping() -> bool:
+    """Tell whether a CancelledError is meant for the task; if not, its handler waited for what was cancelled."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

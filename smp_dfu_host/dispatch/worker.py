@@ -170,7 +170,8 @@ class Worker:
                     else:
                         await self._wanted()
                         began = now()
-                    if now() - began >= TURN_S:  # a handler that waits for nothing must not keep the others waiting
+                    # A handler that waits for nothing must not keep the others waiting; what has begun goes on at once.
+                    if self._begun is None and now() - began >= TURN_S:
                         await asyncio.sleep(0)
                         began = now()
         finally:

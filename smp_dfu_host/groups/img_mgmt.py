@@ -262,7 +262,7 @@ class ImageGroup(Group):
     async def _finish(self, context: Context, step: Step) -> bool | None:
         """End the upload; return whether its `sha` agrees, None if it had none or that is not to be told."""
         if self._syncing:
-            await self._syncing
+            await asyncio.wait((self._syncing,))  # whatever became of it, `finish` syncs all of it
         match = await asyncio.to_thread(self._uploads.finish)
         log.info("%s: upload to slot %s done", context.peer, step.slot)
         await self._tell(Event.IMG_DFU_PENDING, DfuPending, context.peer, step.image, step.slot, step.size)
@@ -280,6 +280,8 @@ class ImageGroup(Group):
             await asyncio.to_thread(self._uploads.sync)
         except StoreError as exc:  # the last part is synced before it is answered, and will fail then
             log.error("upload not synced: %s", exc)  # noqa: TRY400  (the disk's fault, in one line)
+        except Exception:  # nobody waits for it but `_finish`, which syncs all of it
+            log.exception("upload not synced")
 
     async def _stop(self, context: Context, refusal: Refusal) -> None:
         """End the session after a refusal."""

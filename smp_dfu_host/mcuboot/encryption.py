@@ -62,9 +62,14 @@ class DecryptionKey:
         if len(data) != self.tlv_size:
             raise ImageInvalid(f"{self.tlv.name} TLV of {len(data)} bytes, not {self.tlv_size}")
         try:
-            return self._unwrap(data)
+            key = self._unwrap(data)
         except (ValueError, InvalidUnwrap) as exc:
             raise ImageInvalid(f"{self.tlv.name} TLV does not open with the boot loader's key") from exc
+        if len(key) != self.aes_size:  # RSA alone: its TLV has one size for keys of any
+            raise ImageInvalid(
+                f"{self.tlv.name} TLV has a key of {len(key)} bytes, the boot loader's is {self.aes_size}"
+            )
+        return key
 
     def _unwrap(self, data: bytes) -> bytes:
         if isinstance(self.key, bytes):

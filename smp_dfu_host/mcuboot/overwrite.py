@@ -8,7 +8,7 @@ Source: mcuboot boot/bootutil/src/loader.c, boot_copy_image; swap_scratch.c, boo
 from smp_dfu_host.mcuboot.context import SECONDARY, BootContext, BootStatus, BootStopped, ImageState, Source
 from smp_dfu_host.mcuboot.flash import FlashArea
 from smp_dfu_host.mcuboot.image import read_header
-from smp_dfu_host.mcuboot.options import SlotPair
+from smp_dfu_host.mcuboot.options import Mode, SlotPair
 from smp_dfu_host.mcuboot.rollback import raise_counter
 from smp_dfu_host.mcuboot.swap_status import load_keys
 from smp_dfu_host.mcuboot.trailer import Trailer
@@ -34,10 +34,12 @@ def copy_over(context: BootContext, image: ImageState, *, fast: bool, keep: bool
     else:
         context.erase_slot(primary)
         size = primary.size
-    if image.base + size > secondary.size:
-        raise BootStopped(f"slot 1 has {secondary.size} bytes, {image.base + size} are to be copied")
+    # With swap-using-offset from the second sector on, wherever the image was found (loader.c, boot_copy_image).
+    start = secondary.sectors[0] if context.options.mode is Mode.SWAP_USING_OFFSET else 0
+    if start + size > secondary.size:
+        raise BootStopped(f"slot 1 has {secondary.size} bytes, {start + size} are to be copied")
     load_keys(image, (SECONDARY,))
-    context.copy(image, secondary, primary, image.base, 0, size)
+    context.copy(image, secondary, primary, start, 0, size)
     if fast:
         context.trailer(primary).write_magic()
     if context.options.rollback and not raise_counter(context, image, 0, image.headers[SECONDARY]):
@@ -73,7 +75,10 @@ class OverwriteMode:
             return f"slot 1 has more sectors than {limit}"
         if image.pair.primary.size != image.pair.secondary.size:
             return f"slot 0 has {image.pair.primary.size} bytes, slot 1 has {image.pair.secondary.size}"
-        return "" if common_units(image.pair) else "the sectors of the slots do not fit each other"
+        units = common_units(image.pair)
+        # Which slot has the smaller sectors is asked of all of it, not of each unit as where a scratch area is used.
+        both_smaller = all(len(slot.sectors) > len(units) for slot in (image.pair.primary, image.pair.secondary))
+        return "" if units and not both_smaller else "the sectors of the slots do not fit each other"
 
     def find_status(self, image: ImageState) -> tuple[Source, FlashArea | None]:
         """Return none: a copy that was cut starts over."""

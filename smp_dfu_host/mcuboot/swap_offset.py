@@ -32,11 +32,10 @@ class OffsetMode:
 
     def incompatible(self, image: ImageState) -> str:
         """Return why no update is possible; slot 1 wants as many sectors as slot 0, or one more."""
-        pair = image.pair
-        primary, secondary, usable = len(pair.primary.sectors), len(pair.secondary.sectors), self._usable(pair)
-        if primary not in (secondary, secondary - 1) and usable != secondary - 1:
-            return f"slot 0 has {primary} sectors, slot 1 has {secondary}"
-        if pair.primary.sectors[:usable] != pair.secondary.sectors[:usable]:
+        first, second = image.pair.primary.sectors, image.pair.secondary.sectors
+        if len(first) not in (len(second), len(second) - 1):
+            return f"slot 0 has {len(first)} sectors, slot 1 has {len(second)}"
+        if first[: len(second) - 1] != second[:-1]:
             return "the slots have sectors of different sizes"
         return ""
 
@@ -130,6 +129,8 @@ class OffsetMode:
         self._mark_revert(image, status)
         if status.index == 1:
             self._begin(image, status)
+        # As they stand in flash: a trailer that was there before may not have them.
+        status.tlv_sizes = self._context.trailer(image.pair.primary).tlv_sizes()
         if self._reverts(image, status):
             self._go_back(image, status, last)
         else:

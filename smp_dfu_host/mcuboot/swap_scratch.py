@@ -187,7 +187,7 @@ class ScratchMode:
         self._erase(image, primary, unit, trailer=shared, shared=shared)
         context.copy(image, scratch, primary, 0, unit.offset, unit.copied)
         if shared:
-            self._move_trailer(image, status)
+            self._move_trailer(image, status, unit)
         status.use_scratch = False
         self._done(image, status)
         if shared:
@@ -211,11 +211,12 @@ class ScratchMode:
         if size > 0:
             area.erase_sectors(unit.offset, size)
 
-    def _move_trailer(self, image: ImageState, status: BootStatus) -> None:
+    def _move_trailer(self, image: ImageState, status: BootStatus, unit: _Unit) -> None:
         context, primary = self._context, image.pair.primary
         source, target = context.trailer(self._scratch), context.trailer(primary)
         written = (_STATES - 1) * context.write_size(image)
-        primary.write(target.layout.status, self._scratch.read(source.layout.status, written))
+        # Behind the data, which is before the status if the scratch area had no room for all of the unit.
+        primary.write(unit.offset + unit.copied, self._scratch.read(source.layout.status, written))
         state = source.state()
         if state.image_ok is Flag.SET:
             target.write_image_ok()
@@ -241,8 +242,9 @@ class ScratchMode:
         """Return the most bytes of an image: what the trailers of the smaller slot and of the scratch area leave."""
         if self._misfit(pair):
             return 0
-        rules, slot = self._context.options.rules, min(pair.primary, pair.secondary, key=lambda area: area.size)
+        rules, slots = self._context.options.rules, (pair.primary, pair.secondary)
         write = max(pair.primary.align, self._scratch.align)
-        start = slot.size - rules.trailer_size(write)
-        sector_end = slot.sector_offset(slot.sector_at(start) + 1)
+        start = min(slot.size for slot in slots) - rules.trailer_size(write)
+        # What changes places at a time ends where sectors of both slots do: with the larger one.
+        sector_end = max(slot.sector_offset(slot.sector_at(start) + 1) for slot in slots)
         return start - max(0, rules.scratch_trailer_size(write) - (sector_end - start))

@@ -189,15 +189,8 @@ class UpdateFlow:
                 self._measure(image, status)
             self._mode.change(image, status)
         if self._context.options.mode.swaps:
-            self._finish(image, image.swap_type)
-        permanent = self._context.options.mode.swaps and image.swap_type is SwapType.PERM
-        if permanent and self._context.options.rollback:
-            self._settle(image)
-
-    def _settle(self, image: ImageState) -> None:
-        """Raise the stored counter at once: nothing goes back from here. What was in slot 1 is in slot 0 now."""
-        if not raise_counter(self._context, image, PRIMARY, image.headers[SECONDARY]):
-            raise BootStopped("the image has no security counter")
+            settle = self._context.options.rollback and image.swap_type is SwapType.PERM
+            self._finish(image, image.swap_type, settle=settle)
 
     def _measure(self, image: ImageState, status: BootStatus) -> None:
         """Find out how much is to be swapped: the larger of the images."""
@@ -207,12 +200,22 @@ class UpdateFlow:
         first, second = (max(size - header.hashed_size, 0) for size, header in zip(sizes, image.headers, strict=True))
         status.tlv_sizes = (first, second)
 
-    def _finish(self, image: ImageState, swap_type: int) -> None:
-        """Set the flags that end a swap."""
+    def _finish(self, image: ImageState, swap_type: int, *, settle: bool = False) -> None:
+        """Set the flags that end a swap.
+
+        Args:
+            image: The image.
+            swap_type: What the swap is for.
+            settle: Whether to raise the stored counter between them, as nothing goes back from here.
+        """
         if swap_type in (SwapType.PERM, SwapType.REVERT):
             self._set_image_ok(image)
+        # What was in slot 1 is in slot 0 now.
+        settled = not settle or raise_counter(self._context, image, PRIMARY, image.headers[SECONDARY])
         if swap_type in (SwapType.TEST, SwapType.PERM, SwapType.REVERT):
             self._context.trailer(image.pair.primary).write_copy_done()
+        if not settled:
+            raise BootStopped("the image has no security counter")
 
     def _set_image_ok(self, image: ImageState) -> None:
         trailer = self._context.trailer(image.pair.primary)

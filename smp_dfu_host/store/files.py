@@ -85,8 +85,9 @@ def replace_durably(path: Path, data: bytes) -> None:
     """
     staged = path.with_name(f"{path.name}.new")
     write_synced(staged, data)
-    staged.replace(path)
-    sync_folder(path.parent)
+    with naming(path):
+        staged.replace(path)
+        sync_folder(path.parent)
 
 
 def read_file(path: Path) -> bytes | None:

@@ -80,6 +80,8 @@ class _Session:
         """Bytes that are there."""
         self.durable = record.durable
         """Bytes that are synced."""
+        self.lost = ""
+        """What the disk said when bytes did not get there: the kernel says so once, and the next sync succeeds."""
         self._wanted = ImageHeader.SIZE
         """How many bytes must be there before more can be said about where the image ends."""
         self._told = False
@@ -93,6 +95,11 @@ class _Session:
     def size(self) -> int:
         """Bytes that are there, of the whole."""
         return self.off
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is there."""
+        return self.off == self.record.size
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes of the upload that are there."""
@@ -241,6 +248,8 @@ class Uploads:
             StoreError: If it cannot be written; the caller ends the session with `drop`.
         """
         session = self._open_session()
+        if session.lost:
+            raise StoreError(session.lost)
         size = session.record.size
         try:
             if os.pwrite(session.slot_file, data, session.base + session.off) != len(data):
@@ -259,21 +268,25 @@ class Uploads:
         Raises:
             StoreError: If the disk reports an error.
         """
-        with self._lock:
-            session = self._session
-            if session is None:
-                return
-            off, slot_file, record_file = session.off, os.dup(session.slot_file), os.dup(session.record_file)
-        try:
-            with naming(self._store.layout.slot(session.record.slot)):
-                os.fdatasync(slot_file)
-                session.durable = max(off, session.durable)
-                write_durable(record_file, session.durable)
-                os.fdatasync(record_file)
-                session.hash_to(off, slot_file)
-        finally:
-            os.close(slot_file)
-            os.close(record_file)
+        with ExitStack() as opened:
+            with self._lock:
+                session = self._session
+                if session is None or session.complete:  # `finish` syncs and hashes it
+                    return
+                off, path = session.off, self._store.layout.slot(session.record.slot)
+                with naming(path):
+                    slot_file = _duplicate(session.slot_file, opened)
+                    record_file = _duplicate(session.record_file, opened)
+            try:
+                with naming(path):
+                    os.fdatasync(slot_file)
+                    session.durable = max(off, session.durable)
+                    write_durable(record_file, session.durable)
+                    os.fdatasync(record_file)
+                    session.hash_to(off, slot_file)
+            except StoreError as exc:
+                session.lost = str(exc)
+                raise
 
     def finish(self) -> bool | None:
         """End the session of a complete upload: sync it, and compare it with the `sha` that came with it.
@@ -288,6 +301,8 @@ class Uploads:
         """
         session = self._open_session()
         path, sha = self._store.layout.slot(session.record.slot), session.record.sha
+        if session.lost:
+            raise StoreError(session.lost)
         with naming(path):
             if not os.fstat(session.slot_file).st_nlink:
                 raise StoreError(f"{path}: replaced while it was written to")
@@ -327,8 +342,9 @@ class Uploads:
 
     def _current(self, counter: int) -> _Session | None:
         """Return the session that is open, perhaps since an earlier process."""
-        if self._session and not self._session.alive(counter):
-            if os.fstat(self._session.record_file).st_nlink:  # over, and nobody has removed its file
+        session = self._session
+        if session and (session.complete or not session.alive(counter)):  # complete: `finish` failed
+            if os.fstat(session.record_file).st_nlink:  # over, and nobody has removed its file
                 self._store.close_uploads()
             self._close()
         if self._session is None:
@@ -343,8 +359,13 @@ class Uploads:
             return None
         if record.boot != self._boot():
             record = replace(record, boot=self._boot(), off=record.durable)
+        if record.slot not in layout.slots or not 0 < record.off < record.size or record.counter != counter:
+            self._store.close_uploads()
+            return None
         path = layout.slot(record.slot)
-        if record.counter != counter or record.inode != path.stat().st_ino or not record.off:
+        with naming(path):
+            inode = path.stat().st_ino
+        if record.inode != inode:
             self._store.close_uploads()
             return None
         return self._opened(record, 0)
@@ -372,6 +393,13 @@ class Uploads:
             session, self._session = self._session, None
         if session:
             session.close()
+
+
+def _duplicate(descriptor: int, opened: ExitStack) -> int:
+    """Return the same open file once more, to be closed by itself."""
+    copy = os.dup(descriptor)
+    opened.callback(os.close, copy)
+    return copy
 
 
 def _erase(area: FlashArea, start: int, end: int) -> None:

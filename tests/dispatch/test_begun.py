@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -103,6 +104,41 @@ async def test_what_is_waited_for_may_have_come_before_the_task() -> None:
         await asyncio.sleep(0)
         owner.go_on()
         await owner.task
+
+
+async def test_somebody_else_may_wait_for_the_same() -> None:
+    shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    seen = list[str]()
+
+    async def work() -> None:
+        seen.append(await shared)
+
+    async with owning() as owner:
+        assert await owner.begin(work, go_on=False) is not None
+        other = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        owner.go_on()
+        await asyncio.sleep(0)
+        shared.set_result("told")
+        await asyncio.gather(owner.task, other)
+        assert seen == ["told", "told"]
+
+
+async def test_work_has_one_context_and_leaves_nothing_in_others() -> None:
+    variable = ContextVar("variable", default="unset")
+    seen = list[str]()
+
+    async def work() -> None:
+        token = variable.set("mine")
+        await asyncio.sleep(0)
+        seen.append(variable.get())
+        variable.reset(token)
+
+    async with owning() as owner:
+        assert await owner.begin(work) is not None
+        assert variable.get() == "unset"
+        await owner.task
+        assert seen == ["mine"]
 
 
 async def test_error_reaches_the_task() -> None:

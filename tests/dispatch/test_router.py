@@ -59,6 +59,9 @@ class Os(Group):
             "store": StoreError("flash"),
             "crash": ZeroDivisionError(),
             "deep": RecursionError(),
+            "unwritable": GroupError(0, 2, beside={"x": object()}),  # type: ignore[dict-item]
+            "long": GroupError(0, 2, rsn="y" * 70_000),
+            "given up": asyncio.CancelledError(),
         }[request.d]
 
     @read(10)
@@ -207,6 +210,9 @@ async def test_group_error_stops_the_packet_in_version_0_only() -> None:
         ("store", {"rc": 1}, {"rc": 1}),
         ("crash", {"rc": 1}, {"rc": 1}),
         ("deep", {"rc": 1}, {"rc": 1}),
+        ("unwritable", {"rc": 3}, {"rc": 1}),
+        ("long", {"rc": 1}, {"err": {"group": 0, "rc": 2}}),
+        ("given up", {"rc": 1}, {"rc": 1}),
     ],
 )
 async def test_refusal_has_the_shape_of_the_request_s_version(how: str, v0: dict[str, Any], v1: dict[str, Any]) -> None:
@@ -346,6 +352,32 @@ async def test_refusal_after_the_command_changes_nothing() -> None:
 
     target.bench.hooks.register(Event.CMD_DONE, refuse)
     assert await target.body(request(0, 0, {"d": "a"})) == {"r": "a"}
+
+
+async def test_hook_that_gives_up_after_the_command_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    target = Target()
+
+    def give_up(_notice: Notice) -> None:
+        raise asyncio.CancelledError
+
+    target.bench.hooks.register(Event.CMD_DONE, give_up)
+    assert await target.body(request(0, 0, {"d": "a"})) == {"r": "a"}
+    assert "a hook failed after" in caplog.text
+
+
+@pytest.mark.parametrize("event", [Event.CMD_RECV, Event.CMD_DONE])
+async def test_hook_is_cancelled_with_the_task(event: Event) -> None:
+    target = Target()
+
+    async def wait(_notice: Notice) -> None:
+        await asyncio.Event().wait()
+
+    target.bench.hooks.register(event, wait)
+    task = asyncio.create_task(target.bodies(request(0, 0, {"d": "a"})))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @given(st.binary(max_size=200))

@@ -216,6 +216,22 @@ async def test_requests_of_a_closed_link_are_not_served_where_they_come_in() -> 
         assert rig.group.served == []
 
 
+async def fails_alone(kind: type[Numbers]) -> None:
+    """Have a handler fail that has begun where its packet came in; the next request is served."""
+    rig = Rig()
+    group = kind(rig.bench.services)
+    group.served = []
+    rig.worker = Worker(Router([group], rig.bench.hooks, rig.bench.stats), 8, rig.bench.stats)
+    async with rig.running():
+        link = FakeLink(quick=True)
+        await settle()
+        assert await called_back(rig, link, Header(0, 1, 0, 0, 64, 0, 1).pack())
+        await link.wait_sent(1)
+        assert await called_back(rig, link, number(5))
+        await link.wait_sent(2)
+        assert [cbor2.loads(reply[8:]) for reply in link.sent] == [{"rc": 1}, {"n": 5}]
+
+
 async def test_handler_that_sets_itself_a_time_limit_fails_alone() -> None:
     """Even one that is over before the worker's task goes on with the request."""
 
@@ -226,19 +242,25 @@ async def test_handler_that_sets_itself_a_time_limit_fails_alone() -> None:
                 await asyncio.Event().wait()
             raise AssertionError
 
-    rig = Rig()
-    group = Hasty(rig.bench.services)
-    group.served = []
-    rig.worker = Worker(Router([group], rig.bench.hooks, rig.bench.stats), 8, rig.bench.stats)
-    async with rig.running():
-        link = FakeLink(quick=True)
-        await settle()
-        hurry = Header(0, 1, 0, 0, 64, 0, 1).pack()
-        assert await called_back(rig, link, hurry)
-        await link.wait_sent(1)
-        assert await called_back(rig, link, number(5))
-        await link.wait_sent(2)
-        assert [cbor2.loads(reply[8:]) for reply in link.sent] == [{"rc": 1}, {"n": 5}]
+    await fails_alone(Hasty)
+
+
+async def test_what_has_begun_goes_on_before_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late it is: what cancels the handler in between would end the worker instead."""
+    monkeypatch.setattr("smp_dfu_host.dispatch.worker.TURN_S", 0.0)
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    class Grouped(Numbers):
+        @read(1)
+        async def split(self, _context: Context) -> Number:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                await asyncio.Event().wait()
+            raise AssertionError
+
+    await fails_alone(Grouped)
 
 
 async def test_worker_that_ends_takes_along_what_has_begun() -> None:

@@ -11,6 +11,7 @@ from smp_dfu_host.dispatch.hooks import Event, Notice, UploadStatus
 from smp_dfu_host.errors import GroupError, MgmtError
 from smp_dfu_host.groups import img_mgmt
 from smp_dfu_host.groups.img_mgmt import ImageGroup
+from smp_dfu_host.store.upload import Uploads
 from tests.fakes import UDP
 from tests.groups.bench import READ, WRITE, GroupBench
 from tests.mcuboot.images import pem
@@ -280,6 +281,13 @@ async def test_a_long_upload_is_synced_on_the_way_but_not_all_the_time(
             await asyncio.wait(now)
     assert len(tasks) == syncs
     assert slot_bytes(tmp_path, 1).startswith(data)
+
+
+async def test_an_upload_ends_whatever_became_of_the_last_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = GroupBench(ImageGroup, tmp_path)
+    monkeypatch.setattr(img_mgmt, "SYNC_SIZE", 1)
+    monkeypatch.setattr(Uploads, "sync", lambda _self: print(1 // 0))
+    assert await upload(bench) == {"off": len(NEW), "match": True}
 
 
 async def test_another_owner_of_the_lock_begins_anew(bench: GroupBench) -> None:

@@ -234,8 +234,9 @@ class UpdateMachine(RuleBasedStateMachine):
             return 0
         if self.mode in ("swap-using-scratch", "swap-using-offset"):
             return 1
-        # A third one can make a revert of a finished swap of another image, which the model has no step for.
-        return 2 if self.images > 1 else 3
+        # With several images a swap that is marked and not begun yet is marked anew (loader.c, context_boot_go, resets
+        # the boot status before its last loop); a second cut there forgets the update.
+        return 1 if self.images > 1 else 3
 
     @property
     def can_be_cut(self) -> bool:

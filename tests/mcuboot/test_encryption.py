@@ -61,6 +61,8 @@ def test_rsa_key_unwraps() -> None:
     assert key.unwrap(key.key.public_key().encrypt(bytes(range(16)), oaep)) == bytes(range(16))
     with pytest.raises(ImageInvalid, match="does not open"):
         key.unwrap(bytes(256))
+    with pytest.raises(ImageInvalid, match="ENC_RSA2048 TLV has a key of 32 bytes, the boot loader's is 16"):
+        key.unwrap(key.key.public_key().encrypt(bytes(range(32)), oaep))
 
 
 @pytest.mark.parametrize("name", ["ecdsa-p256", "x25519", "aes128kw"])

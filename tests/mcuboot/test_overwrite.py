@@ -80,6 +80,11 @@ def test_slots_of_different_sizes_are_not_updated() -> None:
     assert version(boot.boot()) == "1.0.0"
     odd = make_pair(OLD, NEW, sectors=(4096,) * 6, more=(6144,) * 4)
     assert loader(odd).incompatible(0) == "the sectors of the slots do not fit each other"
+    # MCUboot asks it of the whole slot here: each has sectors that lie within a larger one of the other.
+    both = make_pair(OLD, NEW, sectors=(4096,) * 4 + (16384,), more=(16384,) + (4096,) * 4)
+    assert loader(both).incompatible(0) == "the sectors of the slots do not fit each other"
+    one = make_pair(OLD, NEW, sectors=(4096,) * 4 + (16384,), more=(16384,) * 2)
+    assert loader(one).incompatible(0) == ""
     many = make_pair(OLD, NEW, more=(1024,) * 32)
     assert loader(many).incompatible(0) == "slot 1 has more sectors than 16"
 
@@ -98,6 +103,14 @@ def test_bootstrap_fills_slot_0_from_slot_1(mode: Mode, stays: bool, broken: byt
     assert (version(result), result.swap_type_done) == ("2.0.0", (SwapType.REVERT,))
     assert contents(pair)[1][base:].startswith(NEW) == stays
     assert boot.boot().ops == 0
+
+
+def test_bootstrap_copies_from_the_second_sector_with_swap_using_offset_wherever_the_image_is() -> None:
+    """The image in the first sector is found fit, and what lies behind it is copied; so it is in MCUboot."""
+    pair = make_pair(b"", NEW)
+    result = loader(pair, mode=Mode.SWAP_USING_OFFSET, bootstrap=True).boot()
+    assert not result.ok
+    assert contents(pair)[0].startswith(NEW[4096:8192])
 
 
 def test_bootstrap_without_anything_to_fill_from_fails() -> None:

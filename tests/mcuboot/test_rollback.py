@@ -1,6 +1,7 @@
 import pytest
 
 from smp_dfu_host.mcuboot.boot import Bootloader, BootOptions, Downgrade, Mode
+from smp_dfu_host.mcuboot.flash import PowerCut
 from smp_dfu_host.mcuboot.options import SlotPair
 from smp_dfu_host.mcuboot.swap_type import SwapType
 from smp_dfu_host.mcuboot.tlv import TlvType
@@ -68,6 +69,25 @@ def test_counter_rises_at_once_when_an_update_stays() -> None:
     result = boot.boot()
     assert (result.nv, counters) == ((3,), [3])
     assert "the stored security counter rises from 1 to 3" in result.actions
+
+
+def test_counter_rises_before_the_update_is_marked_as_done() -> None:
+    """A cut before the last operation, which is that mark, finds it raised."""
+    pair = make_pair(counted(1, 1), counted(2, 3))
+    counters, before = [1], contents(pair)
+    boot = loader(pair, counters=counters, rollback=True)
+    boot.set_pending(0, permanent=True)
+    marked = contents(pair)
+    assert marked != before
+    operations = boot.boot().ops
+    for area, data in zip((pair.primary, pair.secondary), marked, strict=True):
+        area.load(0, data)
+    counters[0] = 1
+    meter = pair.primary.meter
+    meter.ops, meter.cut_before = 0, operations
+    with pytest.raises(PowerCut):
+        boot.boot()
+    assert counters == [3]
 
 
 def test_counter_rises_at_the_boot_after_the_confirmation_of_a_test() -> None:

@@ -83,7 +83,11 @@ def test_image_of_slot_0_that_leaves_no_room_is_not_swapped() -> None:
     [
         ((4096,) * 9, ""),
         ((4096,) * 7, "slot 0 has 8 sectors, slot 1 has 7"),
+        ((4096,) * 10, "slot 0 has 8 sectors, slot 1 has 10"),
         ((4096,) * 4 + (8192,) * 4, "the slots have sectors of different sizes"),
+        ((4096,) * 6 + (2048, 4096), "the slots have sectors of different sizes"),
+        ((4096,) * 7 + (2048,), ""),
+        ((4096,) * 7 + (2048, 4096), "the slots have sectors of different sizes"),
     ],
 )
 def test_slot_1_wants_as_many_sectors_or_one_more(more: tuple[int, ...], reason: str) -> None:
@@ -93,6 +97,23 @@ def test_slot_1_wants_as_many_sectors_or_one_more(more: tuple[int, ...], reason:
 def test_max_image_size_leaves_the_first_sector_of_slot_1_free() -> None:
     assert loader(flashed()).max_image_size(0) == 24576
     assert loader(flashed(more=(4096,) * 9)).max_image_size(0) == 28672
+
+
+def test_trailer_says_how_much_of_each_slot_is_swapped_even_if_it_was_there_before() -> None:
+    """One that holds no sizes of the TLV areas has 0xffff each, so every sector up to the last one is swapped."""
+    pair = flashed(make_image((1, 0, 0, 0), bytes(18000)), make_image((2, 0, 0, 0), bytes(300)))
+    boot, erased = loader(pair), set[int]()
+
+    def note(kind: str, area: str, offset: int, _size: int, _data: bytes) -> None:
+        if (kind, area) == ("E", "slot 0"):
+            erased.add(offset)
+
+    trailer = boot.trailer(0, 0)
+    trailer.write_swap_info(SwapType.TEST, 0)
+    trailer.write_magic()
+    pair.primary.meter.trace = note
+    boot.boot()
+    assert set(range(0, 5 * SECTOR, SECTOR)) <= erased
 
 
 def test_slot_0_without_an_image_never_gets_the_update() -> None:

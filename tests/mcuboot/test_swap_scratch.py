@@ -108,6 +108,22 @@ def test_slots_and_scratch_must_fit_each_other(
         assert boot.max_image_size(0) == 0
 
 
+@pytest.mark.parametrize(
+    ("primary", "secondary", "size"),
+    [
+        ((1024,) * 32, (1024,) * 32, 31672),
+        ((1024,) * 32, (4096,) * 8, 31712),
+        ((4096,) * 8, (1024,) * 32, 31712),
+    ],
+)
+def test_largest_image_ends_before_the_trailer_in_the_larger_sectors(
+    primary: tuple[int, ...], secondary: tuple[int, ...], size: int
+) -> None:
+    pair = make_pair(sectors=primary, more=secondary)
+    boot = Bootloader(BootOptions(Mode.SWAP_USING_SCRATCH, max_sectors=42), [pair], scratch_of(pair))
+    assert boot.max_image_size(0) == size
+
+
 def test_scratch_of_another_image_is_left_alone() -> None:
     pairs = [make_pair(OLD, NEW), make_pair(OLD, NEW)]
     scratch = scratch_of(pairs[0])

@@ -1,7 +1,9 @@
 """The upload session: what is answered, and what is left of it when process, host or others get in between."""
 
+import errno
 import hashlib
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -270,6 +272,75 @@ def test_a_slot_that_somebody_replaces_by_hand_fails_the_upload(tmp_path: Path) 
         progress = go_on(session, progress.off)
     with pytest.raises(StoreError, match=r"slot1\.bin: replaced while it was written to"):
         session.finish()
+
+
+def test_a_slot_that_is_gone_is_told(tmp_path: Path) -> None:
+    begin(uploads(store(tmp_path)), first())
+    slots = store(tmp_path)
+    (tmp_path / "store" / "slot1.bin").unlink()
+    with pytest.raises(StoreError, match=r"slot1\.bin: No such file"):
+        uploads(slots).inspect(Chunk(100, b"x"), 0)
+
+
+def test_a_session_of_a_slot_that_the_store_no_longer_has_is_over(tmp_path: Path) -> None:
+    begin(uploads(store(tmp_path, bootloader={"images": 2})), first(image=1))
+    slots = store(tmp_path)
+    assert uploads(slots).inspect(Chunk(100, b"x"), 0) == Step(proceed=False, off=0)
+    assert begin(uploads(slots), first()).off == 100
+
+
+def test_a_complete_upload_that_nobody_finished_is_begun_again(tmp_path: Path) -> None:
+    """A resumed one would be told to be complete, and never be checked."""
+    session = uploads(store(tmp_path), validate=True)
+    progress = begin(session, first())
+    while not progress.complete:
+        progress = go_on(session, progress.off)
+    session.sync()
+    for again in (session, uploads(store(tmp_path)), uploads(store(tmp_path), host=b"another boot....")):
+        assert again.inspect(first(), 0).proceed
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_bytes_that_the_disk_lost_fail_the_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complete: bool
+) -> None:
+    """The kernel tells it once: whoever syncs next is told that all is well."""
+    session = uploads(store(tmp_path))
+    progress = begin(session, first())
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    while complete and progress.off + 100 < len(NEW):
+        progress = go_on(session, progress.off)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fail)
+        with pytest.raises(StoreError, match=r"slot1\.bin: Input/output error"):
+            session.sync()
+    with pytest.raises(StoreError, match=r"slot1\.bin: Input/output error"):
+        go_on(session, progress.off)
+    with pytest.raises(StoreError, match=r"slot1\.bin: Input/output error"):
+        session.finish()
+
+
+def test_syncing_without_a_descriptor_left_loses_nothing(tmp_path: Path) -> None:
+    session = uploads(store(tmp_path))
+    progress = begin(session, first())
+    free, (soft, hard) = os.dup(0), resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free)
+    for more in (0, 1):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, hard))
+        try:
+            with pytest.raises(StoreError, match="Too many open files"):
+                session.sync()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    after = os.dup(0)
+    os.close(after)
+    assert after == free
+    while not progress.complete:
+        progress = go_on(session, progress.off)
+    assert session.finish() is True
 
 
 def test_a_damaged_record_is_no_session(tmp_path: Path) -> None:
