@@ -290,6 +290,30 @@ def test_test_of_an_image_ends_unseen_if_the_power_fails_before_another_one_goes
     assert running == {image.hash, made(mode, 1, OLD).hash}
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_update_that_is_cut_twice_is_forgotten_where_there_are_several_images(start: Start, images: int) -> None:
+    """A swap that is marked in slot 0 and has not begun is begun anew then: the boot status is reset for each image
+    (loader.c, context_boot_go), so slot 0's trailer is erased again, and slot 1's was before the first cut."""
+    mode = "swap-using-move"
+    target, image = start(mode, images=images), made(mode, 2, NEW + bytes(SECTOR))
+    upload(target, image)
+    mark(target, image, confirm=True)
+    before = [path.read_bytes() for path in map(target.store.layout.slot, target.store.layout.numbers)]
+    forgotten = []
+    for first in range(1, target.store.preview_boot().ops + 1):
+        for second in range(1, 6):
+            for area, contents in enumerate(before):
+                target.store.layout.slot(area).write_bytes(contents)
+            cut(target, first)
+            if target.store.preview_boot().ops < second:
+                continue
+            cut(target, second)
+            assert target.store.boot().ok
+            if not target.slot(0).startswith(image.data):
+                forgotten.append((first, second))
+    assert bool(forgotten) == (images > 1)
+
+
 def test_one_unmet_want_keeps_every_image_as_it_is(start: Start) -> None:
     """The marks stay, and reverts are called off too: what is on trial runs on unconfirmed (trap 9)."""
     mode = "swap-using-move"
