@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 from smp_dfu_host.dispatch.begun import Begun, begin
 from smp_dfu_host.dispatch.events import EventManager, PeerJoined, PeerLeft
@@ -153,12 +154,13 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until cancelled; leaves no task behind."""
-        self._task = asyncio.current_task()
+        self._task = task = cast("asyncio.Task[None]", asyncio.current_task())
         try:
             async with asyncio.TaskGroup() as self._senders:
                 now = asyncio.get_running_loop().time
                 began = now()
-                while True:
+                # A handler may take for its own what was meant for the worker, and the other way round while it waits.
+                while self._begun is not None or not task.cancelling():
                     if self._begun is not None:
                         begun, self._begun = self._begun, None
                         await begun
@@ -174,6 +176,7 @@ class Worker:
                     if self._begun is None and now() - began >= TURN_S:
                         await asyncio.sleep(0)
                         began = now()
+                raise asyncio.CancelledError
         finally:
             self._senders = self._task = None
             self.clear()

@@ -46,11 +46,11 @@ def _replace(target: Path, data: bytes, mode: int | None) -> None:
     staged = target.with_name(f".{secrets.token_hex(8)}.new")
     try:
         with staged.open("xb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)  # before anything is in it that not everybody may read
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            staged.chmod(mode)
         staged.replace(target)
     except BaseException:
         staged.unlink(missing_ok=True)

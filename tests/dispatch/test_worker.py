@@ -271,6 +271,32 @@ async def test_worker_that_ends_takes_along_what_has_begun() -> None:
     assert rig.group.served == []
 
 
+@pytest.mark.parametrize("begins", [False, True])
+async def test_worker_ends_though_a_handler_swallows_that(begins: bool) -> None:
+    """asyncio.TaskGroup does so, if one of its tasks fails in the same moment (Python 3.11)."""
+
+    class Stubborn(Numbers):
+        @read(1)
+        async def stay(self, _context: Context) -> Number:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return Number(1)
+
+    rig, stay = Rig(), Header(0, 1, 0, 0, 64, 0, 1).pack()
+    rig.worker = Worker(Router([Stubborn(rig.bench.services)], rig.bench.hooks, rig.bench.stats), 8, rig.bench.stats)
+    task = asyncio.create_task(rig.worker.run())
+    await settle()
+    if begins:
+        await called_back(rig, FakeLink(), stay)
+    else:
+        await rig.worker.put(FakeLink(), stay)
+        await settle()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=2)
+    assert done
+    assert task.cancelled()
+
+
 async def test_reply_goes_out_at_once_where_the_link_takes_it() -> None:
     async with Rig().running() as rig:
         link = FakeLink(quick=True)

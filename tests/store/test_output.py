@@ -2,6 +2,7 @@
 
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,22 @@ def test_old_file_stays_if_the_new_one_cannot_be_written(tmp_path: Path) -> None
         write_output(path, bytes(2000))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_that_takes_the_place_of_a_private_one_is_never_public(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = tmp_path / "dump.bin", list[int]()
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+
+    def look(descriptor: int) -> None:
+        if stat.S_ISREG((status := os.fstat(descriptor)).st_mode):
+            seen.append(stat.S_IMODE(status.st_mode))
+
+    monkeypatch.setattr(os, "fsync", look)
+    write_output(path, b"secret")
+    assert (seen, stat.S_IMODE(path.stat().st_mode)) == ([0o600], 0o600)
 
 
 def test_old_file_keeps_its_mode_and_the_links_to_it(tmp_path: Path) -> None:
