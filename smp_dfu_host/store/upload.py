@@ -13,6 +13,9 @@ counts; the client is told so when it resumes. The last chunk is answered after 
 record does not count it, so that a session found at start is never complete and always has a chunk to come.
 
 Not told by a record: that bytes behind `off` were written already. They are written again, with the same bytes.
+
+The upload is hashed once, as the file has it when it is synced. A file that is put in the slot's place meanwhile fails
+the upload; bytes that somebody else changes in place afterwards are the next boot's to notice.
 """
 
 import hashlib

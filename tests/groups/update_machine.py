@@ -243,8 +243,11 @@ class UpdateMachine(RuleBasedStateMachine):
         """Whether the model knows what becomes of a cut: see the exceptions."""
         parts = [part for part in self.model.parts if isinstance(part, UpdateModel)]
         plans = [part.plan for part in parts]
-        if "test" in plans and "revert" in plans[plans.index("test") :]:
-            return False
+        for number, plan in enumerate(plans):
+            # Once this one is done, a boot that finds a revert behind it does not know that those before are to stay.
+            before = plans[: number + 1] if plan == "test" else plans[:number]
+            if plan in ("test", "perm") and "revert" in plans[number:] and {"test", "revert"} & set(before):
+                return False
         if "revert" in plans and self.build.startswith("by-") and self.mode == "swap-using-move":
             return False
         return bool(parts) and (len(parts) == 1 or self.mode != "overwrite-only")
