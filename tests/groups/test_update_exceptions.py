@@ -99,6 +99,18 @@ def test_overwrite_that_is_cut_before_its_last_erase_leaves_a_mark_on_an_empty_s
     assert entries(mark(target, image, confirm=True)) == target.entries()
 
 
+def test_overwrite_that_is_cut_in_the_erase_of_the_header_and_once_more_leaves_a_mark_too(start: Start) -> None:
+    """What the first cut leaves in slot 1 is no image, so the next boot erases it, its mark last."""
+    target, image = start("overwrite-only"), made("overwrite-only", 2, NEW)
+    upload(target, image)
+    mark(target, image)
+    cut(target, target.store.preview_boot().ops - 1, 1)
+    cut(target, 2)
+    assert target.store.boot().ok
+    assert target.entries() == [(0, image.hash, "active confirmed")]
+    assert mark(target, image, confirm=True) == err(ALREADY_PENDING)
+
+
 @pytest.mark.parametrize(("size", "listed"), [(200, True), (SECTOR + 300, False)])
 def test_offset_lists_the_place_for_updates_and_not_what_a_revert_goes_back_to(
     start: Start, size: int, *, listed: bool

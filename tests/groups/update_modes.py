@@ -52,6 +52,8 @@ class UpdateModel(Model):
     """With offset, what a revert goes back to; it lies where clients do not see it."""
     stale: bool = False
     """With overwrite, whether the coming boot is cut so late that the mark stays on an empty slot."""
+    torn: bool = False
+    """With overwrite, whether part of the header in slot 1 is erased: the next boot erases the rest of the slot."""
 
     def upload_slot(self) -> int | None:
         return None if self.plan == "revert" else 1
@@ -110,6 +112,7 @@ class UpdateModel(Model):
     def boot(self, *, loader: bool = False) -> None:
         del loader
         self.perform(self.asked())
+        self.torn = False
 
     def asked(self) -> str:
         """Return what the marks ask for if slot 1 is fit for it; erase it if not."""
@@ -178,7 +181,8 @@ class UpdateModel(Model):
             return tear > 0 and number == operations
         image = self.slots[1].image
         fit = image is not None and self.slots[1].whole and self._valid(image) and not self._lower(image)
-        header_erased = operations - 1 if fit else 1
+        header_erased = operations - 1 if fit and not self.torn else 1
+        self.torn = self.torn or (number == header_erased and 0 < tear < _MAGIC_SIZE)
         self.stale = number > header_erased or (number == header_erased and tear >= _MAGIC_SIZE)
         return self.stale
 

@@ -39,13 +39,14 @@ def version(number: tuple[int, ...], mode: str, payload: bytes = b"payload") -> 
 
 
 def upload(slots: SlotStore, data: bytes, number: int = 0, **options: Any) -> None:
-    """Upload in two chunks."""
+    """Upload in two chunks, or in one if that is enough."""
     uploads = Uploads(slots, **options)
     step = uploads.inspect(Chunk(0, data[:100], len(data), image=number), 0)
     uploads.begin(step, "me", 0)
     uploads.write(data[:100])
-    uploads.inspect(Chunk(100, data[100:]), 0)
-    uploads.write(data[100:])
+    if len(data) > 100:
+        uploads.inspect(Chunk(100, data[100:]), 0)
+        uploads.write(data[100:])
     uploads.finish()
 
 
