@@ -42,9 +42,12 @@ def udp_port(config: UdpConfig) -> Check:
         with socket.socket(family, kind, protocol) as probe:
             probe.bind(address)
     except OSError as exc:
-        port = config.host if isinstance(exc, socket.gaierror) else f"{where} is taken or not ours"
+        if isinstance(exc, socket.gaierror):
+            return Check(
+                "UDP", Level.BAD, f"{config.host}: {exc.strerror}", "name an address of this host: --udp HOST:PORT"
+            )
         todo = "end what uses it (a running target?), or choose another: --udp HOST:PORT"
-        return Check("UDP", Level.BAD, f"{port}: {exc.strerror}", todo)
+        return Check("UDP", Level.BAD, f"{where} is taken or not ours: {exc.strerror}", todo)
     return Check("UDP", Level.GOOD, f"{where} is free")
 
 

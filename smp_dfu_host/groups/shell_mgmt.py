@@ -5,6 +5,7 @@ and backslashes, as there; a word that is no text is refused, where Zephyr runs 
 """
 
 import errno
+import logging
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from smp_dfu_host.dispatch.program import Finished, run
 from smp_dfu_host.errors import GroupError, Rc
 from smp_dfu_host.groups.shell_table import Said, find
 from smp_dfu_host.wire.body import Body
+
+log = logging.getLogger(__name__)
 
 GROUP = 9
 _REPLY_OVERHEAD = 32
@@ -76,6 +79,7 @@ class ShellGroup(Group):
                 return ExecReply(_shown(text.encode(errors="surrogateescape"), limit), ret)
             case command:
                 done: Finished = await run(command, config.timeout_ms / 1000, limit)
+                _note(context, line, done.ret, config.timeout_ms)
                 return ExecReply(_shown(done.output, limit), done.ret)
 
     def _find(self, line: str) -> tuple[str, ...] | Said:
@@ -85,6 +89,16 @@ class ShellGroup(Group):
         except ValueError as exc:  # a quotation without its end
             return Said(f"{exc}\n", -errno.EINVAL)
         return find(words, self.services.config.shell.command)
+
+
+def _note(context: Context, line: str, ret: int, timeout_ms: int) -> None:
+    """Log what somebody had run, and what came of it."""
+    ended = f"ended with {ret}"
+    if ret == -errno.ETIMEDOUT:
+        ended = f"killed after {timeout_ms} ms, [shell] timeout_ms"
+    elif ret < 0:
+        ended = f"{ret}, minus the signal that ended it, or minus the errno why it could not be run"
+    log.log(logging.INFO if ret >= 0 else logging.WARNING, "%s: shell %.80r: %s", context.peer, line, ended)
 
 
 def _shown(output: bytes, limit: int) -> str:

@@ -65,6 +65,18 @@ def test_missing_bluetooth_is_a_failure_only_if_wanted(cli: Cli) -> None:
     assert any(check["bluetooth"] and check["level"] == "bad" for check in cli.json("doctor"))
 
 
+def test_host_that_is_none_is_told_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    cli.configure('[transport.udp]\nhost = "nohost.invalid"\n')
+    result = cli("doctor", "--no-ble", columns=160)
+    assert result.exit_code == 1
+    assert "nohost.invalid: Name or service not known" in result.stdout
+    assert "→ name an address of this host" in result.stdout
+
+
 def test_unusable_store_fails(cli: Cli) -> None:
     cli.configure("[transport.udp]\nport = 0\n")
     (cli.folder / "file").write_text("")

@@ -25,6 +25,7 @@ COMMANDS = [
     {"name": "much", "run": [sys.executable, "-S", "-c", "print('\\u00fc\\n' * 3000)"]},
     {"name": "noise", "run": ["printf", r"\377ok\r\n"]},
     {"name": "slow", "run": ["sleep", "1000"]},
+    {"name": "gone", "run": ["/nonexistent/program"]},
 ]
 
 
@@ -72,6 +73,19 @@ async def test_what_a_command_does_is_told(bench: GroupBench, words: list[str], 
 async def test_a_command_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     bench = make(tmp_path, timeout_ms=50)
     assert await say(bench, "slow") == {"o": "\r\n", "ret": -errno.ETIMEDOUT}
+
+
+async def test_log_says_who_had_what_run_and_what_came_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        for words in (["show", "\x1b"], ["fail"], ["gone"]):
+            await say(make(tmp_path), *words)
+        await say(make(tmp_path, timeout_ms=200), "slow")
+    assert [(each.levelname, each.getMessage().partition(": ")[2]) for each in caplog.records] == [
+        ("INFO", "shell 'show \\x1b': ended with 0"),
+        ("INFO", "shell 'fail': ended with 1"),
+        ("WARNING", "shell 'gone': -2, minus the signal that ended it, or minus the errno why it could not be run"),
+        ("WARNING", "shell 'slow': killed after 200 ms, [shell] timeout_ms"),
+    ]
 
 
 async def test_output_is_cut_to_what_is_configured_and_fits(tmp_path: Path) -> None:
